@@ -204,7 +204,7 @@ const isReady = (
       (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
     )
 
-/** Names the ports on which the command listens, for the warning that it is not ready. */
+/** Names the ports on which the command listens, for the warning that the command is not ready. */
 const describePorts = (pid: number) =>
   Effect.gen(function*() {
     const family = yield* familyOf(pid)
@@ -241,7 +241,7 @@ const listen = Effect.gen(function*() {
   return yield* signals.listen(hasTerminal ? relayed : [...relayed, "SIGTSTP"])
 })
 
-/** Completes when a signal asks this process to end while no command runs yet. */
+/** Completes when a signal asks this process to end. Used only while the command does not run yet. */
 const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
   Queue.take(signals).pipe(
     Effect.repeat({ until: (signal) => endsWaiting.has(signal) }),
@@ -265,8 +265,8 @@ const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRec
 }
 
 /**
- * The program to start, and its arguments. For `--die-with-wrapper`, setpriv(1) starts the command. It asks the kernel to kill the
- * command when this process ends (`PR_SET_PDEATHSIG` in prctl(2)).
+ * The program to start, and its arguments. For `--die-with-wrapper`, setpriv(1) starts the command. setpriv asks the kernel to
+ * kill the command when this process ends (`PR_SET_PDEATHSIG` in prctl(2)).
  */
 const wordsOf = ({ diesWithWrapper, words }: ExecCommandLine): ExecCommandLine["words"] =>
   diesWithWrapper ? ["setpriv", "--pdeathsig", "KILL", "--", ...words] : words
@@ -307,7 +307,7 @@ const runChild = (
       : new EndedBySignal({ signal: ended.signal })
   })
 
-/** Feeds systemd's watchdog while the command runs, because the command does not get the watchdog's variables. */
+/** Feeds systemd's watchdog while the command runs, because the command does not get the watchdog's environment variables. */
 const feedWatchdog = ({ systemd }: Start) =>
   Option.match(systemd.watchdog, {
     onNone: () => Effect.void,

@@ -274,8 +274,8 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
         })
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
-    // A gateway that runs as a system service has a state directory that systemd creates. It does not use the `stateDir` of
-    // `config`, so that directory is not checked.
+    // A gateway that runs as a system service has a state directory that systemd creates. Such a gateway does not use the
+    // `stateDir` of `config`, so that directory is not checked.
     const isService = status.service !== undefined && status.verdict !== "foreign-listener"
     const findings = [
       ...checkConfig(options, platform),

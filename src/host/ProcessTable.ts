@@ -52,7 +52,7 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    * namespace are the same as those of this process, so they are taken from `self`.
    */
   readonly identify: (pid: number) => Effect.Effect<ProcessIdentity>
-  /** The program's file name, without arguments. `None` if it cannot be read. */
+  /** The file name of the program that a process runs, without arguments. `None` if it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
    * Whether a process uses the same network as this process. Only with the answer `Same` can this process probe the ports of the
@@ -62,7 +62,7 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
    * The processes with these pids and all their descendants, each after its parent. Processes that have ended are left out. On
-   * Windows, only the processes with these pids.
+   * Windows, descendants are left out too.
    *
    * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent, because
    * the kernel gives it another parent.
@@ -155,8 +155,8 @@ const makeReleased = () => {
     add,
     /**
      * Whether an id was released. If so, moves the id to the end, because the ids at the beginning are forgotten first. If a lock
-     * file could not be removed, each later start finds that file and looks up the instance id in it. So an id that is needed
-     * again is never among the oldest.
+     * file could not be removed, each later start finds that file and looks up the instance id in it. So the id of such a file is
+     * moved to the end again and again, and is not forgotten.
      */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false
@@ -175,7 +175,8 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
 
 /**
- * Runs `ps` (ps(1)), for two seconds at most. Start times are whole seconds, and zombies do not count as processes.
+ * Looks up processes with ps(1). Each run of `ps` may take two seconds. Start times are whole seconds, and zombies do not count as
+ * processes.
  *
  * @internal
  */

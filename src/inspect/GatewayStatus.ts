@@ -104,8 +104,8 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
   }))
 
 /**
- * Whether the owner of the state directory's lock is the inspected gateway, and not a gateway with another config. It is if the
- * records in both of its lock files have the same instance id, or if its record names the inspected config file.
+ * Whether the inspected gateway itself holds the lock of the state directory, and not a gateway with another config. This is so if
+ * both lock files have records with the same instance id, or if the state directory's record names the inspected config file.
  */
 const isSameGateway = (
   { configName, configPath }: Target,
@@ -134,8 +134,8 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 }
 
 /**
- * Limits how long an inspection waits for a slow answer of the operating system to the time limit of a health probe. On Windows, a
- * question about a process starts PowerShell, which can take seconds.
+ * Lets an inspection wait for a slow answer of the operating system only as long as for a health probe. On Windows, a question
+ * about a process starts PowerShell, which can take seconds.
  */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
@@ -204,7 +204,8 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
 /**
  * Inspects the gateway that these settings name.
  *
- * Never fails: the answer says what could not be read. Takes at most as long as two health probes.
+ * Never fails: the answer says what could not be read. Probes the gateway at most twice. Each probe, and each question to the
+ * operating system about processes or ports, has a time limit.
  *
  * @since 0.1.0
  * @category reading

@@ -35,8 +35,8 @@ export interface Fault {
 }
 
 /**
- * The fault of a lock folder that is a symbolic link. A start and `gateway doctor` both report it. `name` is the name of
- * the folder in the text. Pure.
+ * The fault of a lock folder that is a symbolic link. A start and `gateway doctor` both report it. `name` is the
+ * phrase for the folder in `what`. Pure.
  */
 export const linkFault = (path: string, target: string, name: string, platform: string): Fault => ({
   what: `${name} is a symbolic link to ${target}`,
@@ -45,7 +45,7 @@ export const linkFault = (path: string, target: string, name: string, platform: 
 
 /**
  * Checks the folder of a user's locks, and returns its fault if it has one. A start and `gateway doctor` both report
- * the fault. `name` is the name of the folder in the text. Pure.
+ * the fault. `name` is the phrase for the folder in the fault's `what`. Pure.
  *
  * Checks this folder only, not the folders above it. Finds no fault on platforms without user ids or mode bits, such as
  * Windows.

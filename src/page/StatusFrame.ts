@@ -111,7 +111,7 @@ const fields = {
     stateDir: Schema.String,
     /** When the gateway began to start, before it acquired its lock. */
     startedAt: Schema.DateTimeUtc,
-    /** The time since the server was loaded, by the monotonic clock. In JSON: milliseconds, under `uptimeMs`. */
+    /** The time since the gateway set up its server, by the monotonic clock. In JSON: milliseconds, under `uptimeMs`. */
     uptime: milliseconds("uptimeMs")
   }),
   phase: Phase,

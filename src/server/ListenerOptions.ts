@@ -131,7 +131,7 @@ export const defaults = {
 } as const
 
 /**
- * The longest delay of a Node timer: 2^31 - 1 milliseconds, just above 24 days.
+ * The longest delay of a Node timer: 2^31 - 1 milliseconds, about 24.86 days.
  *
  * @internal
  */

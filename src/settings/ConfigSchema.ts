@@ -13,8 +13,8 @@ interface Node extends Partial<JsonSchema> {
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
 /**
- * Returns the schema of one object in the config file. `below` lists the settings in that object. Each setting has the keys that
- * lead from the object to the setting.
+ * Returns the schema of one object in the config file. `below` lists the settings in that object, each with the keys that lead
+ * from the object to the setting.
  */
 const objectOf = (below: ReadonlyArray<readonly [keys: ReadonlyArray<string>, setting: Setting<unknown>]>): Node => {
   const properties: Record<string, Node> = {}

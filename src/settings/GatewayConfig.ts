@@ -61,8 +61,8 @@ export interface LockSettings {
 }
 
 /**
- * The settings for a start that finds an owner: another gateway that has the lock or the port. They say how the health of the
- * owner is probed, and how long the start waits if the owner is not healthy.
+ * The settings for a start that finds an owner: another gateway that has the lock or the port. The settings say how the health of
+ * the owner is probed, and how long the start waits if the owner is not healthy.
  *
  * @since 0.1.0
  * @category models
@@ -108,15 +108,18 @@ export interface GatewayConfig {
   readonly configSource: string
   /** Whether the config was read from a pipe, a terminal or a device. Such a config cannot be read a second time. */
   readonly isConfigStream: boolean
-  /** The directory with the lock files: an absolute path, with symbolic links resolved as far as the path exists. */
+  /**
+   * The state directory. Its folder `locks` contains the lock files. The path is absolute, with symbolic links resolved as far as the
+   * path exists.
+   */
   readonly stateDir: string
   /** The settings of the lock, such as how long a start waits for it. */
   readonly lock: LockSettings
   /** The settings for a start that finds another gateway with the lock or the port. */
   readonly health: HealthSettings
   /**
-   * The supervisor that restarts this gateway. With `auto`, the default, the gateway detects the supervisor, and accepts only one
-   * for which it finds proof.
+   * The supervisor that restarts this gateway. With `auto`, the default, the gateway detects the supervisor. It then assumes a
+   * supervisor only if the facts prove that this supervisor started the process.
    */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
@@ -346,7 +349,7 @@ export const resolve = (
 ): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> => resolveWith(flags, Effect.fail)
 
 /**
- * The resolved settings, and the problems of the config file that were ignored. A default replaces each value with a problem.
+ * The resolved settings, and the problems of the config file that were ignored. Each invalid value is replaced by its default.
  *
  * @since 0.1.0
  * @category models
@@ -378,7 +381,7 @@ export const resolveLenient = (
     return { config, problems }
   })
 
-/** Makes the error for a configuration without a token whose host other machines can reach. */
+/** Makes the error for the case that other machines can reach the host, but no token is configured. */
 const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   new SettingInvalid({
     setting: settings.host.name,

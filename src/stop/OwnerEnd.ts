@@ -1,6 +1,6 @@
 /**
  * Waits until an owner (a gateway that holds a lock) has ended. An owner has ended when it has released its lock and closed its
- * port. For an owner by `gateway exec`, which runs another server under the lock, only the lock counts.
+ * port. If the owner's record in the lock file has a health rule (`ready`), as that of `gateway exec` has, only the lock counts.
  *
  * @since 0.1.0
  */
@@ -101,8 +101,8 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
         )
     }
     const successor = Option.map(other, ({ holder }) => holder)
-    // `ready` is set if `gateway exec` runs another server as the owner. That server need not listen on the recorded port, so
-    // another program may have had the port all the time. Therefore only the lock shows the end of such an owner.
+    // An owner with a health rule (`ready`), such as `gateway exec`, need not listen on the recorded port. An unrelated program
+    // may have had that port all the time. Therefore only the lock shows the end of such an owner.
     if (instance.ready !== undefined) return { _tag: "Ended", successor }
     const address = OwnerRecord.address(instance)
     const port = yield* ports.probe(address)
@@ -114,8 +114,7 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
   })
 
 /**
- * Reports each change in the folder of the lock file. The end of an owner is such a change, because the last step of an owner is
- * to remove its lock file.
+ * Reports each change in the folder of the lock file. An owner that shuts down removes its lock file, which is such a change.
  */
 const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function*() {

@@ -10,7 +10,7 @@
  * - If the owner holds the lock without listening, this module reads the owner's record (the JSON text in the lock file), and
  *   checks whether the owner's process has ended.
  * - If the owner is a server that `gateway exec` runs, its record has a rule for its health. This module then reads the record,
- *   checks the process, and evaluates the rule. It holds no connection to the owner's port open.
+ *   checks the process, and evaluates the rule. It keeps no connection to the owner's port open.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -119,14 +119,14 @@ export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
     { _tag: "NoListener", detail: "" }
   )
 
-/** An owner whose record has a rule for its health (a server that `gateway exec` runs), and the path of its lock file. */
+/** An owner whose record has a health rule (`ready`), such as `gateway exec`. `path` is the owner's lock file. */
 interface RuledOwner {
   readonly path: string
   readonly holder: Holder
   readonly instanceId: string
 }
 
-/** The owner in the error, if its record has a rule for its health. */
+/** The owner that the error names, if the owner's record has a health rule (`ready`). */
 const ruledOwner = (error: Occupied): RuledOwner | undefined => {
   const { holder } = error
   if (holder?.ready === undefined || holder.instanceId === undefined) return undefined
@@ -195,9 +195,9 @@ export interface Wait<E = never, R = never> {
 const pause = Effect.as(Effect.sleep(defaults.pollInterval), unchanged)
 
 /**
- * The wait after an attempt to start was refused although nothing listens on the port. The first time, the next attempt follows
- * at once, because the owner may have ended after the refusal. Later attempts follow once a second, because an outgoing
- * connection may have the port, and no probe can reach such a connection.
+ * The wait if nothing listens on the port although the last attempt to start was refused. The first such wait ends at once, because
+ * the owner may have ended after the refusal. Each later one takes a second, because an outgoing connection may have the port, and
+ * no probe can reach such a connection.
  */
 const whileFree = ({ isSettled }: Pick<Wait, "isSettled">) => isSettled ? pause : Effect.succeed(free)
 
@@ -258,8 +258,8 @@ const watchOrPoll = (
 
 /**
  * Waits for a change of a port's owner, without a timeout. While this function watches a gateway over an open connection, it does
- * not probe that gateway. For an owner whose record has a rule for its health, it reads the lock file and checks the process, and
- * opens no connection. `looks` are the answers of the latest probe.
+ * not probe that gateway. If the owner's record has a health rule (`ready`), this function opens no connection, and instead reads the lock
+ * file and checks the process. `looks` are the answers of the latest probe.
  */
 export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
   if (isFree(looks)) return whileFree(wait)

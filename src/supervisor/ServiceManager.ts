@@ -150,7 +150,7 @@ const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<
     )
   })
 
-/** Whether a part of the path is not a folder (`ENOTDIR`), so that the file cannot exist. */
+/** Whether the error is `ENOTDIR`: a parent in the file's path is not a folder, so the file cannot exist. */
 const isNotFolder = (error: PlatformError): boolean => errnoOf(error) === "ENOTDIR"
 
 const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, ServiceFailed, Needs> =>

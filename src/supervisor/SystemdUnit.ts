@@ -1,5 +1,6 @@
 /**
- * Makes the systemd unit of a gateway: systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.syntax(7).
+ * Makes the text of a gateway's systemd unit, in the format of systemd.unit(5), systemd.service(5), systemd.exec(5) and
+ * systemd.syntax(7).
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -33,7 +34,7 @@ export interface SystemdTiming {
  *
  * These are the slow failures, each with the time between two starts:
  *
- * - The owner never becomes healthy, and the start exits 1: `health.timeout + R`.
+ * - The owner of the lock never becomes healthy, and the start exits with status 1: `health.timeout + R`.
  * - The start hangs and sends no more notifications: `TimeoutStartSec + R`.
  * - The gateway serves and then hangs: at least `WatchdogSec + R`.
  *
@@ -212,7 +213,7 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
  *   means that another gateway is healthy and stays in control.
  * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. After the gateway has ended, systemd kills the remaining
  *   processes.
- * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has fewer of these settings, because
+ * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has fewer sandbox settings, because
  *   `Protect…` and `Private…` need a mount namespace. A user's manager may not be able to create one.
  *
  * @since 0.1.0

@@ -18,7 +18,7 @@ import { literal } from "./SimulatedAddresses.ts"
 import type { KernelProcess } from "./SimulatedKernel.ts"
 
 /**
- * How a listener that no simulated program serves handles a request.
+ * The behaviour of a listener that no simulated program serves: how the listener handles a request.
  *
  * - `Answers`: gives the same answer to every request.
  * - `Routes`: answers the listed paths, and answers 404 to every other path.
@@ -108,7 +108,10 @@ const answerOf =
     }
   }
 
-/** The number of connections so far (`requests`, `watches`) and now (`watching`, `open`). */
+/**
+ * Counts of the connections to one listener. `requests` and `watches` include connections that are closed. `watching` and `open`
+ * count only connections that are open now.
+ */
 interface Count {
   requests: number
   watches: number
@@ -116,7 +119,7 @@ interface Count {
   open: number
 }
 
-/** Counts a connection as open while an effect runs. */
+/** Counts one more connection in `what`, and in `open` while `self` runs. */
 const counted = <A, E>(count: Count, what: "requests" | "watches", self: Effect.Effect<A, E>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => {

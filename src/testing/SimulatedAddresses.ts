@@ -1,6 +1,6 @@
 /**
- * The addresses of a simulated host. The rules for them say which addresses cannot be bound to one port at the same time,
- * and which listener a connection reaches.
+ * The addresses of a simulated host, and the rules for them. The rules say which two addresses cannot be bound on one port at the
+ * same time, and which listener a connection reaches.
  *
  * @since 0.1.0
  */
@@ -36,7 +36,8 @@ export const reaches = (bound: string, host: string): boolean => {
 }
 
 /**
- * The address of each simulated host in its local network. It is from TEST-NET-2, which is reserved for examples (RFC 5737).
+ * The address that every simulated host has in its own local network. It is from TEST-NET-2, which is reserved for examples
+ * (RFC 5737).
  *
  * @since 0.1.0
  * @category constants

@@ -41,7 +41,7 @@ export { lanAddress } from "./SimulatedAddresses.ts"
  *   const host = yield* SimulatedHost.make
  *   yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, hung)
  *   const start = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
- *   return yield* start.exit // fails with PortInUse after the probe's second of clock time
+ *   return yield* start.exit // fails with PortInUse after one second of clock time, when the health probe times out
  * }))
  *
  * @since 0.1.0
@@ -62,11 +62,11 @@ export interface SimulatedPorts {
   /** Sends a GET request to the listener on an address. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   /**
-   * Sends a request with method, headers and body. A response arrives only after its body is complete, so a response with an
-   * endless body never arrives.
+   * A client for requests with any method, headers and body. A response arrives only after its body is complete, so a response
+   * with an endless body never arrives.
    */
   readonly client: HttpClient.HttpClient
-  /** Opens the WebSocket that a gateway itself serves, on the listener at an address. */
+  /** Opens the control socket (the WebSocket that a gateway itself answers) of the gateway that listens on an address. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Removes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. Sockets that are bound there stay bound. */
   readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>
@@ -81,7 +81,7 @@ export interface SimulatedPorts {
 }
 
 /**
- * Makes the network of a kernel, without listeners.
+ * Makes the network of a simulated kernel. At first, the network has no listeners.
  *
  * @internal
  */

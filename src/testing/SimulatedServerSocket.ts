@@ -82,8 +82,8 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
     serve: (app) =>
       Effect.gen(function*() {
         const context = yield* Effect.context<never>()
-        // The context of a request contains the scope of the request and the `HttpServerRequest`. If a service is in both
-        // contexts, the service from the request is used.
+        // The context of a request contains the request's scope and its `HttpServerRequest`. If `context` has one of these
+        // services too, the service of the request is used.
         const provided = Effect.mapInputContext(
           app,
           (request: Context.Context<HttpServerRequest.HttpServerRequest>) => Context.merge(context, request)
@@ -164,7 +164,7 @@ const bind =
       }
     })
 
-/** Makes the service `ServerSocket` of one process, which binds the listener of a gateway. */
+/** Makes the service `ServerSocket` for one process. The service binds the listener of a gateway. */
 export const serverSocket =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ServerSocket["Type"] =>
     ServerSocket.of({ bind: bind(kernel, table, process) })

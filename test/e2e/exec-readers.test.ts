@@ -18,7 +18,7 @@ const live = <A, E>(name: string, test: () => Effect.Effect<A, E, Scope.Scope>) 
 
 const server = (site: Gateways.Site) => ["python3", "-m", "http.server", String(site.port), "--bind", "127.0.0.1"]
 
-/** Starts a program that runs a command and holds the lock of a new site (folders and port) for it, as `gateway exec` does. */
+/** Starts a program that, like `gateway exec`, holds the lock of a new site (folders and a port) and runs a command. */
 const wrapping = (
   ready: string,
   commandOf: (site: Gateways.Site) => ReadonlyArray<string> = server

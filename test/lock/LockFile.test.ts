@@ -11,7 +11,7 @@ import { makeHost, noNamespaces, pass, platform, simulated } from "../fixtures/s
 const pid = 7
 
 /**
- * Starts a process that keeps running. Returns the process, and the record that it would write into a lock file as its owner.
+ * Starts a process that keeps running. Returns the process, and the record that this process would write as the owner of a lock.
  */
 const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.ProcessOptions = {}) =>
   Effect.gen(function*() {

@@ -28,8 +28,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 ]
 
 /**
- * Each list names the files and folders that form one room. The first room is the lowest floor, the second one composes the
- * gateway, and the third one starts the program.
+ * Each list names the files and folders that form one room. The first room is the lowest floor. The second room assembles a
+ * gateway from its parts. The third room starts the program.
  */
 const oneRoom: ReadonlyArray<ReadonlyArray<string>> = [
   ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],

@@ -12,7 +12,7 @@ const host = fc.oneof(name, fc.ipV4(), fc.ipV6())
 const bracketed = (host: string) => host.includes(":") ? `[${host}]` : host
 const port = fc.integer({ min: 1, max: 65535 })
 
-/** The Host header that a browser sends for a URL, by the platform's own parser. */
+/** The host that a browser puts into the Host header for this URL, as Node's URL parser computes it. */
 const hostOfUrl = (authority: string): string | undefined => {
   try {
     return new URL(`http://${authority}/`).hostname
@@ -79,7 +79,7 @@ describe("a host name or address", () => {
     "gäteway",
     "a".repeat(64),
     Array.from({ length: 128 }, () => "a").join("."),
-    // Other spellings of IPv4 addresses, each of which inet_aton(3) would read.
+    // Other spellings of IPv4 addresses, and texts that resemble one. inet_aton(3) would read the first nine of them.
     "2130706433",
     "0x7f000001",
     "0x7f.1",

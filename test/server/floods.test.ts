@@ -1,7 +1,7 @@
 /**
  * Each gateway offers a WebSocket of its own at `/`, the control socket. A start that waits for the gateway's end connects there
- * too, as a watcher, with a subprotocol. These tests send floods of every kind of frame on both, over real sockets. The gateway must
- * end the socket that a flood comes from, and no other.
+ * too, as a watcher, with a subprotocol. These tests send floods of every kind of frame over real sockets, on control sockets and as
+ * watchers. The gateway must end the socket that a flood comes from, and no other.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -56,8 +56,8 @@ const flooded = (options: Options, opening: string, { each, first }: Flood, fram
     yield* client.until(/ 101 /)
     const before = yield* held
     if (first !== undefined) yield* client.send(first)
-    // The frames are sent in many chunks, because frames still arrive after the server has decided to end the socket. The server
-    // must ignore them.
+    // The frames are sent in many chunks, so that some arrive after the server has decided to end the socket. The server must
+    // ignore those.
     const chunk = Buffer.concat(Array.from({ length: 100 }, () => each))
     yield* Effect.repeat(client.send(chunk), Schedule.recurs(Math.ceil(frames / 100) - 1))
     yield* client.ended

@@ -1,6 +1,6 @@
 /**
- * These tests use a host without 127.0.0.1. That is the guard address, which every gateway binds in addition to its own
- * address, so that only one gateway can use a port.
+ * These tests are about the guard address, 127.0.0.1. Every gateway binds the guard address in addition to its own address, so that
+ * only one gateway can use a port. Some of the simulated hosts have no 127.0.0.1.
  */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"

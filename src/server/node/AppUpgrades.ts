@@ -24,8 +24,8 @@ export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Eff
 const gone = new Error("the client closed its connection before the WebSocket was opened")
 
 /**
- * Runs a WebSocket, or fails if its client has already disconnected. For a disconnected client, `ws` never calls back (8.23.0;
- * `completeUpgrade` in lib/websocket-server.js). `NodeHttpServer` (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits
+ * Runs a WebSocket, or fails if its client has already disconnected. For a disconnected client, the library `ws` never calls back
+ * (8.23.0; `completeUpgrade` in lib/websocket-server.js). `NodeHttpServer` (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits
  * uninterruptibly until `ws` calls back. So without this check, neither the fiber nor a shutdown would ever end.
  *
  * This check must be the first step of a new fiber. Such a fiber does not yield between the check and the handshake, so the
@@ -81,7 +81,7 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
 
 /**
  * Makes an app close its WebSockets when the drain (the first part of a shutdown) begins. The upgrade of a WebSocket fails at once
- * if its client has disconnected, or if `ws` would refuse the handshake.
+ * if its client has disconnected, or if the library `ws` would refuse the handshake.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>

@@ -83,8 +83,8 @@ export interface ConnectionTable {
 }
 
 /**
- * How many turns of the event loop to wait until the connections in the kernel's backlog are accepted. The loop polls once
- * between two turns. It accepts a connection in one poll, and reads the request on that connection in the next poll.
+ * How many turns of the event loop a shutdown waits, so that the loop accepts the connections in the kernel's backlog. The loop
+ * polls once between two turns. It accepts a connection in one poll, and reads the request on that connection in the next poll.
  */
 const backlogTurns = 4
 
@@ -174,7 +174,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
     const closeIdle = () => {
       for (const [socket, connection] of open) {
         for (const response of unansweredOf(connection)) closeAfter(response)
-        // Nothing has arrived on this connection since it was accepted, so its first request may still be on the way.
+        // If nothing has arrived on a connection since it was accepted, its first request may still be on the way.
         if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
       closeIdleConnections(server, open)

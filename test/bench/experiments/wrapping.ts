@@ -12,7 +12,7 @@ const execArgs = (folder: string, port: number, ...command: ReadonlyArray<string
   [Program.path, "exec", "--host", host, "--port", String(port), "--ready", "none"]
     .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"), "--", ...command)
 
-/** The memory of a Node process that waits, in MiB. */
+/** Starts Node with these arguments, and returns how much memory it takes while it is idle. In MiB. */
 const memoryOf = (args: ReadonlyArray<string>, listening: string) =>
   Effect.gen(function*() {
     const process = yield* startNode(args)
@@ -23,8 +23,8 @@ const memoryOf = (args: ReadonlyArray<string>, listening: string) =>
   })
 
 /**
- * Compares the time of `gateway exec -- true` with a refused start of the gateway, a bare Node and flock(1). Also compares the
- * memory of a waiting wrapper with that of a waiting Node.
+ * Compares the time of `gateway exec -- true` with the time of a refused start of the gateway, of a bare Node and of flock(1). Also
+ * compares the memory of `gateway exec` while it waits for its command with the memory of an idle Node.
  */
 export const wrapping: Program.Experiment = (runs) =>
   Effect.gen(function*() {

@@ -1,6 +1,7 @@
 /**
- * One worker process of a storm. In a loop, the worker acquires the lock under test, takes the witness (the second lock, which
- * is the judge), holds both for a moment, and then releases both or kills itself.
+ * One worker process of a storm test, in which many workers compete for the lock under test. In each turn of its loop, the worker
+ * acquires that lock, and then a second lock, the witness. If another worker has the witness, both hold the lock under test. After
+ * a moment, the worker releases both locks or kills itself.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Array from "effect/Array"
@@ -17,8 +18,9 @@ import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
 import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
-// The witness gets a higher descriptor than all other files. If the worker is killed, Linux then releases the witness before the
-// lock under test. So the next worker that acquires the lock under test never finds the witness still held by a dead worker.
+// The file of the witness (the second lock) gets a higher descriptor than all other files. If the worker is killed, Linux then
+// releases the witness before the lock under test. So the next worker that acquires the lock under test never finds the witness
+// still held by a dead worker.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))
@@ -50,7 +52,7 @@ const below = (bound: number) => Effect.map(random.nextIntBetween(0, Math.round(
 
 const points = ["acquiring", "granted", "holding", "releasing", "any"] as const satisfies ReadonlyArray<Point>
 
-/** Draws the point at which the worker dies in this turn. `undefined` if it survives the turn. */
+/** Draws the point at which the worker dies in this turn of its loop. `undefined` if the worker survives the turn. */
 const fate = Effect.map(
   random.nextIntBetween(0, 1000),
   (n) => n < orders.killsPerThousand ? points[n % points.length] : undefined

@@ -43,7 +43,7 @@ export const isFree = (port: number): Effect.Effect<boolean> =>
     return Effect.sync(() => socket.destroy())
   })
 
-/** Reserves a port for this test until its scope closes. */
+/** Reserves a port until the scope closes. */
 export const reserve: Effect.Effect<number, never, Scope.Scope> = Effect.gen(function*() {
   const start = yield* Random.nextIntBetween(0, count)
   for (let step = 0; step < tries; step++) {

@@ -55,7 +55,7 @@ const listen = (
   ).pipe(Effect.as({ open, stranger: { visited: accepted(1), accepted, durations: () => durations } }))
 }
 
-/** On each connection, sends a text that is not HTTP without waiting for a request. */
+/** A server that sends a text on each connection at once, before any request. The text is not HTTP. */
 export const babbling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(
     listen(site, Net.createServer((socket) => socket.end("SSH-2.0-Stranger\r\n\u0000\u0001\u0002 no HTTP here\r\n"))),
