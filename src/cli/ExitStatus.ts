@@ -48,7 +48,7 @@ export const ofEvery: ReadonlyArray<Description> = [
   [ExitStatus.defect, "a bug in the program; the full cause is printed"]
 ]
 
-/** The exit statuses of `run`, in addition to those of `ofEvery`. */
+/** The exit statuses of `run`, in addition to those that every command has. */
 export const ofRun: ReadonlyArray<Description> = [
   [
     ExitStatus.ok,
@@ -58,7 +58,7 @@ export const ofRun: ReadonlyArray<Description> = [
   [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control"]
 ]
 
-/** The exit statuses of `exec`, in addition to those of `ofEvery`. */
+/** The exit statuses of `exec`, in addition to those that every command has. */
 export const ofExec: ReadonlyArray<Description> = [
   [ExitStatus.taken, "the lock or the port is taken; the command was not started"],
   [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control; 0 under other supervisors"],

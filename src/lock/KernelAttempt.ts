@@ -139,9 +139,11 @@ const whileClaimed = <E>(
   }))
 
 /**
- * Tries to lock a file. `false`: another process holds an exclusive lock on the file, so it is the owner or a start
- * that was quicker. An inspector, which only tests the lock, has a shared lock for a moment. So if the lock on the file
- * is shared, the attempt is retried.
+ * Tries to lock a file. The result is `false` if another process holds an exclusive lock on the file. That process is the owner,
+ * or a start that was quicker.
+ *
+ * A refusal can also come from an inspector, which only tests the lock, and holds a shared lock for a moment. So if no lock on
+ * the file is exclusive, `tryLock` retries a few times before the result is `false`.
  */
 const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
   Effect.flatMap(kernel.tryLock(fd), (granted) =>

@@ -64,7 +64,7 @@ export const noOtherUser = isRoot && hasTool("setpriv") ? undefined : "needs roo
 /** The reason to skip a test that needs new namespaces; `undefined` if the test can run. */
 export const noNamespaces = isLinux && isRoot && hasTool("unshare") ? undefined : "needs Linux, root and unshare(1)"
 
-/** The reason to skip a test that shifts the clocks since boot; `undefined` if the test can run. */
+/** The reason to skip a test that shifts the clocks that count from the boot; `undefined` if the test can run. */
 export const noTimeNamespaces = noNamespaces
   ?? (Fs.existsSync("/proc/self/timens_offsets") ? undefined : "needs time namespaces")
 
@@ -74,7 +74,7 @@ export const noHiding = noNamespaces ?? noOtherUser
 /** The reason to skip a test on a real systemd; `undefined` if the test can run. */
 export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
 
-/** The words that run a program as another user. */
+/** The start of a command line that runs a program as the user with this uid. The program and its arguments follow. */
 export const as = (user: number): ReadonlyArray<string> => [
   "setpriv",
   "--reuid",
@@ -85,5 +85,5 @@ export const as = (user: number): ReadonlyArray<string> => [
   "--no-new-privs"
 ]
 
-/** The words that run a program as `nobody`. */
+/** The start of a command line that runs a program as `nobody`. The program and its arguments follow. */
 export const asNobody: ReadonlyArray<string> = as(nobody)
