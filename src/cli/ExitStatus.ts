@@ -69,7 +69,7 @@ export const ofExec: ReadonlyArray<Description> = [
   [ExitStatus.ok, "otherwise the exit status of the command; if a signal ended it, the wrapper ends by the same signal"]
 ]
 
-/** The tags of the errors that end a command other than `run` with status 1. */
+/** The tags of the errors that mean exit status 1, in addition to most errors of the kind `GatewayLockError`. */
 const failures: ReadonlySet<string> = new Set([
   "OutputFailed",
   "ServiceFailed",

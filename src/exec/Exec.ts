@@ -141,7 +141,10 @@ const isAlive = (process: ProcessIdentity) =>
     (liveness) => liveness === "Alive"
   )
 
-/** The pause between two checks whether a descendant has ended. The kernel reports only the end of this process's own children. */
+/**
+ * The pause between two checks whether a descendant still lives. Checks are needed, because the kernel reports only the end of
+ * this process's own children.
+ */
 const livenessInterval = Duration.millis(50)
 
 /**

@@ -58,6 +58,6 @@ export const presentProcess = (
       : { process: record, isChild: false, liveness: wrapper, owner }
   })
 
-/** Whether the owner that a record names lives: its process, or the command that it started. */
+/** Whether the owner that a record names lives: the recorded process, or the command that this process started. */
 export const ownerLiveness = (record: OwnerRecord): Effect.Effect<Liveness, never, ProcessTable> =>
   Effect.map(presentProcess(record), ({ owner }) => owner)

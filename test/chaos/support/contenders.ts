@@ -27,14 +27,14 @@ export class NotGranted extends Data.TaggedError("NotGranted")<{ readonly reason
 class Busy extends Data.TaggedError("Busy") {}
 
 /**
- * Runs before each change that a lock makes to a file. A worker can kill itself in this step. Then it leaves the files between
- * two changes, which is the hardest case for the next worker.
+ * Runs before each change that a lock makes to a file. A worker can kill itself in this step. The files then stay as they are
+ * between two changes, which is the hardest case for the next worker.
  */
 export type Step = Effect.Effect<void>
 
 /**
- * What the workers of a storm share: the folder of the lock, and the interval at which a worker that waits for the lock tries
- * again.
+ * What each worker that competes for the lock is given: the folder of the lock, the interval at which a waiting worker tries
+ * again, and the step before each change of a file.
  */
 export interface Contest {
   readonly folder: string

@@ -55,7 +55,7 @@ const hasTool = (name: string): boolean => Option.isSome(findTool(name))
 /** The reason to skip a test that needs a tool; `undefined` if the test can run. */
 export const without = (tool: string): string | undefined => hasTool(tool) ? undefined : `needs ${tool}(1)`
 
-/** The uid of `nobody`, an unprivileged user that every Unix has. */
+/** The uid of the unprivileged user `nobody` on Linux. */
 export const nobody = 65534
 
 /** The reason to skip a test that needs another user; `undefined` if the test can run. */
