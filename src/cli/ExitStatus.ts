@@ -48,7 +48,7 @@ export const ofEvery: ReadonlyArray<Description> = [
   [ExitStatus.defect, "a bug in the program; the full cause is printed"]
 ]
 
-/** The exit statuses of `run`, in addition to those of `ofEvery`. */
+/** The exit statuses of `run`, in addition to those that every command has. */
 export const ofRun: ReadonlyArray<Description> = [
   [
     ExitStatus.ok,
@@ -58,7 +58,7 @@ export const ofRun: ReadonlyArray<Description> = [
   [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control"]
 ]
 
-/** The exit statuses of `exec`, in addition to those of `ofEvery`. */
+/** The exit statuses of `exec`, in addition to those that every command has. */
 export const ofExec: ReadonlyArray<Description> = [
   [ExitStatus.taken, "the lock or the port is taken; the command was not started"],
   [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control; 0 under other supervisors"],
@@ -69,7 +69,7 @@ export const ofExec: ReadonlyArray<Description> = [
   [ExitStatus.ok, "otherwise the exit status of the command; if a signal ended it, the wrapper ends by the same signal"]
 ]
 
-/** The tags of the errors that end a command other than `run` with status 1. */
+/** The tags of the errors that mean exit status 1, in addition to most errors of the kind `GatewayLockError`. */
 const failures: ReadonlySet<string> = new Set([
   "OutputFailed",
   "ServiceFailed",

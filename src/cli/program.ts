@@ -1,6 +1,6 @@
 /**
- * The whole program, independent of its process: it takes the words of the command line, writes the output, and ends with a
- * result or an error.
+ * The whole program as one effect. The caller passes the command line and the facts about the process. The effect writes the
+ * output, and ends with a result or an error.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

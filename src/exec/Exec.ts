@@ -141,12 +141,15 @@ const isAlive = (process: ProcessIdentity) =>
     (liveness) => liveness === "Alive"
   )
 
-/** The pause between two checks whether a descendant has ended. The kernel reports only the end of this process's own children. */
+/**
+ * The pause between two checks whether a descendant still lives. Checks are needed, because the kernel reports only the end of
+ * this process's own children.
+ */
 const livenessInterval = Duration.millis(50)
 
 /**
- * How long to wait for `deserted` after a process has ended. `deserted` is the end of a pipe that the process inherited, and the
- * kernel closes the descriptors of an ended process one after the other.
+ * How long to wait for `deserted` after a process has ended. `deserted` completes when every process that inherited a certain
+ * pipe has closed it. The kernel closes the descriptors of an ended process one after the other, so this can take a moment.
  */
 const pipeDelay = Duration.millis(100)
 
@@ -224,7 +227,10 @@ const relay = (child: StartedChild, wasAsked: Deferred.Deferred<void>, { signals
     )
   })
 
-/** Waits until the command is ready, then writes that into the lock file. Fails if readiness is required and takes too long. */
+/**
+ * Waits until the command is ready, and then writes the phase `listening` into the lock files. Fails with `NotReady` if readiness
+ * is required and the command is not ready in time.
+ */
 const awaitReady = (child: StartedChild, options: ExecOptions) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
@@ -246,8 +252,9 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
   })
 
 /**
- * Logs and waits for processes that the command left behind and that still hold the lock. If a signal asks this process to end,
- * before or during the wait, these processes are stopped instead. Otherwise they would keep the lock after the end of this process.
+ * Logs a warning if the command left processes behind that still hold the lock, and waits until they have ended. If a signal asks
+ * this process to end, before or during the wait, they are stopped instead. Otherwise they would keep the lock after the end of
+ * this process.
  */
 const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, options: ExecOptions) =>
   Effect.gen(function*() {
@@ -265,9 +272,9 @@ const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, opti
   })
 
 /**
- * Starts the command, and writes its pid into the lock file's record. If only the record enforces the lock, the command waits until
- * the record is written. Otherwise, if this process were killed before that, the command would run without an owner in the record,
- * and another start could take over the lock.
+ * Starts the command, and writes its pid into the lock file's record. If only the record enforces the lock, the command does not
+ * begin until the record is written. If it began earlier, and this process were then killed, no record would name the running
+ * command. Another start could take over the lock.
  */
 const start = (options: ExecOptions) =>
   Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /**
- * Inspects and stops a gateway that already runs, in any process. Exported by `Gateway`.
+ * Inspects and stops a running gateway, in this or another process. `Gateway` exports these functions.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

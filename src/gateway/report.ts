@@ -1,5 +1,5 @@
 /**
- * Explains a failed start to a person. Exported by `Gateway`.
+ * Explains to a person why a start failed. `Gateway` exports `report`.
  */
 import * as Effect from "effect/Effect"
 import type { GatewayLockError } from "../GatewayLockError.ts"

@@ -34,8 +34,8 @@ export const Sighting = {
 }
 
 /**
- * How to compare a recorded start time with the system's start time, in the unit of `startTime`. Instead of this object,
- * `judge` also accepts a number, which it uses as the `tolerance`.
+ * How to compare the recorded start time of a process with the start time that the system reports for the pid. The times are in
+ * the unit of `startTime`. Instead of this object, `judge` also accepts a number, which it uses as the `tolerance`.
  *
  * @since 0.1.0
  * @category models
@@ -44,7 +44,7 @@ export interface Comparison {
   /** How far two readings of one start time can differ. */
   readonly tolerance: number
   /**
-   * How much later than the system's start time the recorded start time may be. On some platforms a process records the time that
+   * How much later than the reported start time the recorded start time may be. On some platforms a process records the time that
    * it reads from its own clock. It can read this clock only after Node has been loaded, so the recorded time is later. With the
    * default 0, both times come from the system.
    */
@@ -63,10 +63,10 @@ export interface Comparison {
  * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process. `Unknown` if
  *   `isFixed` is `false`.
  *
- * With a `startLag`, the recorded time of a process is never earlier than the system's time. So if the system's time is later
- * than the recorded time, the pid belongs to another process: `Gone`. If the system's time is much earlier, the process had
- * the pid before the record was written. It may be the recorded process. It may also be another process, for example if the
- * record is from another machine. So the result is `Unknown`.
+ * With a `startLag`, a process records a start time that is not earlier than the start time that the system reports for it. So if
+ * the reported time is later than the recorded time, the pid now belongs to another process: `Gone`. If the reported time is much
+ * earlier, the result is `Unknown`. The process can then be the recorded process, or another one, for example if the record is
+ * from another machine.
  *
  * @since 0.1.0
  * @category decisions

@@ -78,7 +78,7 @@ export class Patience extends Context.Reference<Patience>()("gateway-lock/Proces
   defaultValue: () => Duration.infinity
 }) {}
 
-/** How long the query may take. PowerShell alone takes a second to start, and several seconds on a slow machine. */
+/** How long one query of the processes may take. PowerShell alone takes a second to start, and several seconds on a slow machine. */
 const cimTimeout = Duration.seconds(10)
 
 /**

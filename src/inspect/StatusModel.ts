@@ -334,7 +334,7 @@ const fields = {
   service: optional(Service),
   /** Absent if no address is known. */
   port: optional(Port),
-  /** Absent if no port was probed. The exception is an owner that needs no port to be healthy. */
+  /** Absent if no port was probed, unless the owner is one that needs no port to be healthy. */
   health: optional(Health),
   /** Other problems that were found, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)

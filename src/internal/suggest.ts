@@ -2,7 +2,10 @@
  * Finds the word that a mistyped word was probably meant to be.
  */
 
-/** The number of edits from one word to another. An edit adds, removes or replaces a letter, or swaps two adjacent letters. */
+/**
+ * The smallest number of edits that turn one word into another. An edit adds, removes or replaces a letter, or swaps two adjacent
+ * letters.
+ */
 const distance = (a: string, b: string): number => {
   const rows: Array<Array<number>> = [Array.from({ length: b.length + 1 }, (_, column) => column)]
   const at = (row: number, column: number): number => rows[row]?.[column] ?? Infinity

@@ -18,8 +18,8 @@ export const createExclusively = (fs: FileSystem.FileSystem, path: string, flag:
   open(fs, path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
 /**
- * Removes a draft, the file under its temporary name, of this attempt or of an earlier one. If the removal fails, it is
- * tried once more and then given up.
+ * Removes a draft that this attempt or an earlier one has left. A draft is a lock file under its temporary name. If the removal
+ * fails, it is tried once more and then given up.
  */
 export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Effect<void> =>
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))

@@ -54,8 +54,8 @@ interface Locking<E> {
 }
 
 /**
- * Locks the same file through a second descriptor. If that lock is granted too, locks keep no process out on this file
- * system, so this effect fails with `KernelLockUnsupported`.
+ * Locks a file twice: with `lock`, and through a second descriptor. If the second lock is granted too, locks keep no process out
+ * on this file system, so this effect fails with `KernelLockUnsupported`.
  */
 const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path }: Locking<E>) =>
   Effect.gen(function*() {
@@ -99,18 +99,18 @@ const openOrCreate = (
     Effect.catchIf(isNotFound, () =>
       Effect.zipRight(
         isLockable ? Effect.void : ensureLockable(files, kernel, Claim.draftPath(path, record), record),
-        // Fails with `Moved` if another process created the path in the meantime. A symbolic link to a missing file
-        // would have the same effect, but `requireRegularFile` has refused links already.
+        // Fails with `Moved` if another process has created the path since `open` did not find it. A symbolic link to a missing
+        // file would have the same effect, but `requireRegularFile` has refused links already.
         Effect.map(createExclusively(files.fs, path, "wx+"), (file) => ({ file, created: true }))
       ))
   )
 }
 
 /**
- * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a second file,
- * which only one start can create. Only that start may move the dead owner's file or take it over. The claim is needed
- * because a start without kernel locks may be about to move that file away. If it moved the file after the takeover,
- * the path would be missing for a moment, and would not keep a third start out. `false`: another start has the claim.
+ * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a second file, which only
+ * one start can create. Only that start may move the dead owner's file or take it over. The claim is needed because a start
+ * without kernel locks may be about to move that file away. If it moved the file after the takeover, the path would be missing
+ * for a moment, and would not keep a third start out. The result is `false` if another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
@@ -139,9 +139,11 @@ const whileClaimed = <E>(
   }))
 
 /**
- * Tries to lock a file. `false`: another process holds an exclusive lock on the file, so it is the owner or a start
- * that was quicker. An inspector, which only tests the lock, has a shared lock for a moment. So if the lock on the file
- * is shared, the attempt is retried.
+ * Tries to lock a file. The result is `false` if another process holds an exclusive lock on the file. That process is the owner,
+ * or a start that was quicker.
+ *
+ * A refusal can also come from an inspector, which only tests the lock, and holds a shared lock for a moment. So if no lock on
+ * the file is exclusive, `tryLock` retries a few times before the result is `false`.
  */
 const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
   Effect.flatMap(kernel.tryLock(fd), (granted) =>

@@ -112,7 +112,10 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
  */
 export interface Loss {
   readonly error: LockLost
-  /** Whether a fiber waited for `lost` when the lock was lost, as `Gateway.launch` and `whileHeld` do. */
+  /**
+   * Whether a fiber was waiting for the effect `lost` of `LockFile` when the lock was lost. `Gateway.launch` and `whileHeld` wait
+   * for this effect.
+   */
   readonly isWatched: boolean
   /**
    * Releases the locks that are still held, such as the lock of the state directory if the lock of the config was lost.
@@ -240,7 +243,7 @@ export const make = (
     const held = yield* Scope.extend(LockPair.acquire(options), scope)
     const { enforcement, heldSince, history, instanceId, record, startedAt } = held
 
-    /** The number of fibers that wait for `lost`. */
+    /** The number of fibers that wait for the loss of the lock. */
     const watchers = yield* Ref.make(0)
     yield* Scope.extend(
       Effect.acquireRelease(
@@ -281,8 +284,8 @@ export const make = (
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
- * Runs an effect while the lock is held. When the lock is lost, the effect is interrupted. Once the effect has ended,
- * `whileHeld` fails with `LockLost`.
+ * Runs an effect while the lock is held. If the lock is lost, `whileHeld` interrupts the effect, waits until its finalizers have
+ * run, and fails with `LockLost`.
  *
  * @example
  * import { Effect } from "effect"

@@ -102,7 +102,7 @@ const fields = {
   mode: optional(Schema.Literal("run", "exec")),
   /** The command that a wrapper (`mode` is `exec`) has started, in the wrapper's PID namespace. Absent until it has started. */
   child: optional(Child),
-  /** When the owner counts as healthy. Absent for an owner that answers at `/healthz`. */
+  /** The rule by which the owner counts as healthy. Absent for an owner that answers at `/healthz`. */
   ready: optional(Ready),
   /**
    * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last

@@ -15,7 +15,7 @@ export interface PresentProcess {
   readonly isChild: boolean
   /** Whether `process` lives. */
   readonly liveness: Liveness
-  /** Whether the owner lives: its wrapper, or the command that the wrapper started. */
+  /** Whether the owner lives. An owner with a wrapper lives while the wrapper or its command lives. */
   readonly owner: Liveness
 }
 
@@ -42,7 +42,7 @@ export const either = (wrapper: Liveness, child: Liveness): Liveness => {
   return wrapper === "Unknown" || child === "Unknown" ? "Unknown" : "Gone"
 }
 
-/** Finds the present process of the owner that a record names. */
+/** Finds the process that is the owner now: the process in the record or, after the end of a wrapper, its child. */
 export const presentProcess = (
   record: OwnerRecord
 ): Effect.Effect<PresentProcess, never, ProcessTable> =>
@@ -58,6 +58,6 @@ export const presentProcess = (
       : { process: record, isChild: false, liveness: wrapper, owner }
   })
 
-/** Whether the owner that a record names lives: its process, or the command that it started. */
+/** Whether the owner that a record names lives: the recorded process, or the command that this process started. */
 export const ownerLiveness = (record: OwnerRecord): Effect.Effect<Liveness, never, ProcessTable> =>
   Effect.map(presentProcess(record), ({ owner }) => owner)

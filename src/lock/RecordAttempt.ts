@@ -32,8 +32,8 @@ const leftoverOf = ({ age, isAhead, record }: Snapshot): Leftover => ({
 })
 
 /**
- * Moves a file that was judged stale out of the way. If the path no longer leads to that file with that record, fails
- * with `Moved` and leaves the path as it was.
+ * Moves a stale lock file to another name, and then removes it. `judged` is the file as it was when it was judged stale. If the
+ * path no longer leads to that file with that record, `moveAside` fails with `Moved` and leaves the path as it was.
  */
 const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
   Effect.gen(function*() {

@@ -22,7 +22,7 @@ export type Verdict = "works" | "grants everything" | "refuses the first"
  * holds the first.
  */
 export interface Subject<E, E2> {
-  /** Locks the first descriptor, or succeeds with `true` if it is locked already. */
+  /** Locks the first descriptor, unless it is locked already. The result is whether the descriptor is locked now. */
   readonly lockFirst: Effect.Effect<boolean, E>
   /** Opens the same file a second time. */
   readonly openSecond: Effect.Effect<FileSystem.File, E2, Scope.Scope>

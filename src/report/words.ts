@@ -1,5 +1,5 @@
 /**
- * Phrases that all messages to a person share. Pure.
+ * Phrases that errors and reports share: a time with its age, and a process. Pure.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -21,7 +21,7 @@ const whyNotSignalled: Record<Exclude<PidMeaning, "Alive">, string> = {
   Unknown: ", not visible from here"
 }
 
-/** Describes a process by its pid, and says whether that pid is valid on this host. */
+/** Describes a process by its pid. If the pid must not be signalled, the text says why. */
 export const describeProcess = ({ command, endedWrapper, pid, pidMeaning }: Holder): string => {
   const wrapper = endedWrapper === undefined ? "" : `; its wrapper (pid ${endedWrapper}) has ended`
   if (pidMeaning === undefined) return `pid ${pid}`

@@ -36,7 +36,7 @@ import * as ServerSocket from "./ServerSocket.ts"
 export { defaults, type LimitOptions, type ListenerOptions }
 
 /**
- * The bound port.
+ * The listener of a gateway, with the port that it has bound.
  *
  * @since 0.1.0
  * @category tags

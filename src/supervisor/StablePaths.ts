@@ -1,9 +1,9 @@
 /**
  * Finds paths that a service definition must not contain, because they change or disappear while the service is installed.
  *
- * A version manager has one folder for each version of Node, npx has one folder for each run, and Homebrew has one folder for
- * each release. The definition keeps the path that was valid when the service was installed. An upgrade or a clean-up may remove
- * that path, and then the service cannot start.
+ * A version manager has one folder for each version of Node, Homebrew has one folder for each release, and npx keeps programs in
+ * a cache. The definition keeps the path that was valid when the service was installed. An upgrade or a clean-up may remove that
+ * path, and then the service cannot start.
  *
  * @since 0.1.0
  */
@@ -40,8 +40,8 @@ interface Rule {
 const versions = "one folder for each version of Node"
 
 /**
- * The folders in which each tool keeps its versions. `process.execPath` is a real path, so links in a shell's `PATH`, such as
- * fnm's multishells and Homebrew's `bin`, are already resolved in that path.
+ * The folders in which a tool keeps versions, a cache or temporary files. The path of Node is `process.execPath`, in which
+ * symbolic links are usually resolved already. So a Node from Homebrew is in a folder of `Cellar`, and not in `bin`.
  */
 const rules: ReadonlyArray<Rule> = [
   {

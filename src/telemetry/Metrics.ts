@@ -16,10 +16,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import type * as Scope from "effect/Scope"
 
-/**
- * Bucket bounds in seconds. They range from the time that a gateway takes to start on an idle machine to the longest
- * default timeout.
- */
+/** Bucket bounds in seconds: from a millisecond to five minutes, which is the longest default timeout. */
 const durations = MetricBoundaries.fromIterable([
   0.001,
   0.0025,

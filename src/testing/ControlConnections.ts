@@ -151,7 +151,7 @@ export interface ControlConnections {
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
 }
 
-/** Makes the connections of a gateway. At first, none is open. */
+/** Makes the object that simulates the connections of one gateway. At first, no connection is open. */
 export const make = (
   process: KernelProcess,
   control: BindOptions["routes"]["control"]

@@ -32,8 +32,8 @@ export const readLink = ({ call, existing }: FileCalls): FileSystem.FileSystem["
   )
 
 /**
- * Resolves a path as Node's `fs.realpath` does. If names ignore case, the result has the upper and lower case of the given path
- * and not that of the name in the folder (nodejs/node#11379).
+ * Resolves a path as Node's `fs.realpath` does. If the file system ignores case, the result has the upper and lower case of the
+ * given path, not that of the names on disk (nodejs/node#11379).
  */
 export const realPath = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["realPath"] => (given) =>
   call("realpath", given, (fail) =>

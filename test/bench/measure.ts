@@ -40,7 +40,10 @@ export interface Measured {
   readonly unit: Unit
   readonly baseline: Spread & { readonly name: string }
   readonly subject: Spread & { readonly name: string }
-  /** Compares subject and baseline within each pair of runs, because a load on the machine affects both runs of a pair. */
+  /**
+   * The comparison of subject and baseline within each pair of samples, because a load on the machine affects both samples of a
+   * pair. For `absolute`, the values of the subject alone.
+   */
   readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" }
   readonly aim: Aim | null
   readonly met: boolean | null
@@ -91,7 +94,7 @@ export const percentile95 = (options: {
 const compared = { ratio: (b: number, s: number) => s / b, difference: (b: number, s: number) => s - b }
 
 /**
- * Takes one pair of samples for warm-up, which does not count, and then `runs` pairs. Reads every row of the table from these
+ * Takes one pair of samples for warm-up, which does not count, and then `runs` pairs. Computes every row of the table from these
  * pairs. Rows that this machine cannot measure are left out.
  */
 export const measurePairs = <Sample, R>(options: {
@@ -128,8 +131,8 @@ export const measurePairs = <Sample, R>(options: {
   })
 
 /**
- * Runs baseline and subject in turns: one pair for warm-up, which does not count, and then `runs` pairs. Reads every row of
- * the table from the samples.
+ * Samples baseline and subject in turns: one pair for warm-up, which does not count, and then `runs` pairs. Computes every row of
+ * the table from these pairs.
  */
 export const measure = <Sample>(options: {
   readonly runs: number

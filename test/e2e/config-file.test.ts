@@ -182,8 +182,8 @@ describe("a config file that was named and is not there", () => {
   it.scopedLive("no advice names the profile's own where that is absent", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // The default path of the config leads through a symbolic link. If the gateway compared this path with the canonical one,
-      // it would not know it for the default, and would advise it as `--config`.
+      // The default path of the config leads through a symbolic link. If the gateway compared this path with the canonical path,
+      // the two would differ. The advice would then contain `--config` with the default path, which is not needed.
       yield* Effect.promise(async () => {
         await Fs.mkdir(Path.join(site.root, "real"))
         await Fs.symlink("real", Path.join(site.root, "link"))

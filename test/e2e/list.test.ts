@@ -8,7 +8,10 @@ import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** Makes state and config folders that only this test uses, and returns the flags that name a profile in these folders. */
+/**
+ * Returns an environment with state and config folders for one test alone, and a function that makes the flags for a profile in
+ * these folders.
+ */
 const profiles = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const env = {

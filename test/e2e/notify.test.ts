@@ -34,7 +34,7 @@ describe("the notification socket", () => {
         WATCHDOG_USEC: "200000"
       }
       const gateway = yield* Gateways.startListening(site, { env })
-      // A second start, which is refused, does not notify the other service's manager either.
+      // A second start with the same environment is refused. It does not notify the service manager either.
       Gateways.assertRefused(
         yield* Gateways.run(site, { env: { ...env, GATEWAY_LOG_LEVEL: "error" } }),
         `another gateway instance is already listening on ${Gateways.url(site)}`

@@ -12,9 +12,9 @@ import * as Program from "./support/program.ts"
 const [kernel, recordOnly] = Sweep.modes
 
 /**
- * The system calls at which this test kills a start, each the last of its name and file. The kills leave an empty lock file, a lock
- * file whose record is not complete, a state lock that is not synced, and a draft: a file beside a lock file, on which a start tests
- * whether kernel locks work.
+ * The system calls at which this test kills a gateway, between its start and the end of its shutdown. Of several calls with one
+ * name on one file, the test takes the last. So the gateway is killed before it locks the lock file, writes its record for the
+ * last time, syncs the state lock for the last time, or removes the lock file.
  */
 const deadly = [
   "fcntl config lock",

@@ -1,6 +1,6 @@
 /**
- * A simulated command for tests of `Exec.run`: a child that may leave a daemon behind, and the services by which it is started,
- * signalled and found.
+ * A simulated command for tests of `Exec.run`: a child that may leave a daemon behind, and the services that start, signal and
+ * find this child.
  */
 import { FileSystem } from "@effect/platform"
 import { Context, DateTime, Deferred, Duration, Effect, Fiber, Option, Queue, Ref } from "effect"

@@ -32,7 +32,7 @@ const livenessSeen = (
 
 const lock = "/lock"
 
-/** Opens a file and tries its lock once. */
+/** Opens the file at the path `lock`, and tries once to lock this file. */
 const tryLock = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const { tryLock } = yield* KernelLock.KernelLock

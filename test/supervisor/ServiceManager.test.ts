@@ -28,7 +28,7 @@ const service: ServiceOptions = {
   health: { timeout: Duration.minutes(5), retryInterval: Duration.seconds(5) }
 }
 
-/** The shell lines of each fake service manager. Without lines the manager does not exist. */
+/** The shell lines that each fake program runs. A program without lines does not exist on the machine. */
 interface Programs {
   readonly systemctl?: string
   readonly launchctl?: string
@@ -89,7 +89,7 @@ const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs =
         Effect.provide(ServiceManager.install({ ...options, ...changes }), context),
       uninstall: (changes: Partial<ServiceManager.ServiceManagerOptions> = {}) =>
         Effect.provide(ServiceManager.uninstall({ ...options, ...changes }), context),
-      /** The calls of the fake service managers, in order. */
+      /** The calls to the fake service managers, in order. */
       calls: Effect.map(fs.readFileString(log), (text) => text.split("\n").slice(0, -1)),
       /** The reports so far. */
       reported: Ref.get(reported),

@@ -27,14 +27,14 @@ export class NotGranted extends Data.TaggedError("NotGranted")<{ readonly reason
 class Busy extends Data.TaggedError("Busy") {}
 
 /**
- * Runs before each change that a lock makes to a file. A worker can kill itself in this step. Then it leaves the files between
- * two changes, which is the hardest case for the next worker.
+ * Runs before each change that a lock makes to a file. A worker can kill itself in this step. The files then stay as they are
+ * between two changes, which is the hardest case for the next worker.
  */
 export type Step = Effect.Effect<void>
 
 /**
- * What the workers of a storm share: the folder of the lock, and the interval at which a worker that waits for the lock tries
- * again.
+ * What each worker that competes for the lock is given: the folder of the lock, the interval at which a waiting worker tries
+ * again, and the step before each change of a file.
  */
 export interface Contest {
   readonly folder: string
@@ -140,7 +140,8 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 
 /**
  * The library proper-lockfile. `stale` is the shortest time that the library allows, and the update interval is its default for
- * this time. `onCompromised`, which reports a lost lock, does nothing. The storm itself finds out when two workers hold the lock.
+ * this time. `onCompromised`, which reports a lost lock, does nothing, because the test finds out by other means when two workers
+ * hold the lock.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
@@ -152,8 +153,8 @@ const properLockfile = ({ folder, pollInterval }: Contest) => {
             lock(Path.join(folder, "proper"), { stale: 2000, realpath: false, retries: 0, onCompromised: () => {} }),
           catch: (cause) => codeOf(cause) === "ELOCKED" ? new Busy() : failed(cause)
         })),
-      // The release fails if another worker has taken the lock from this worker. The error is ignored, because the storm itself
-      // finds out when two workers hold the lock.
+      // The release fails if another worker has taken the lock from this worker. The error is ignored, because the test finds out
+      // by other means when two workers hold the lock.
       (release) => Effect.ignore(Effect.tryPromise(() => release()))
     )),
     pollInterval

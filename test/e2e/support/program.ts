@@ -55,7 +55,7 @@ const hasTool = (name: string): boolean => Option.isSome(findTool(name))
 /** The reason to skip a test that needs a tool; `undefined` if the test can run. */
 export const without = (tool: string): string | undefined => hasTool(tool) ? undefined : `needs ${tool}(1)`
 
-/** The uid of `nobody`, an unprivileged user that every Unix has. */
+/** The uid of the unprivileged user `nobody` on Linux. */
 export const nobody = 65534
 
 /** The reason to skip a test that needs another user; `undefined` if the test can run. */
@@ -64,7 +64,7 @@ export const noOtherUser = isRoot && hasTool("setpriv") ? undefined : "needs roo
 /** The reason to skip a test that needs new namespaces; `undefined` if the test can run. */
 export const noNamespaces = isLinux && isRoot && hasTool("unshare") ? undefined : "needs Linux, root and unshare(1)"
 
-/** The reason to skip a test that shifts the clocks since boot; `undefined` if the test can run. */
+/** The reason to skip a test that shifts the clocks that count from the boot; `undefined` if the test can run. */
 export const noTimeNamespaces = noNamespaces
   ?? (Fs.existsSync("/proc/self/timens_offsets") ? undefined : "needs time namespaces")
 
@@ -74,7 +74,7 @@ export const noHiding = noNamespaces ?? noOtherUser
 /** The reason to skip a test on a real systemd; `undefined` if the test can run. */
 export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
 
-/** The words that run a program as another user. */
+/** The start of a command line that runs a program as the user with this uid. The program and its arguments follow. */
 export const as = (user: number): ReadonlyArray<string> => [
   "setpriv",
   "--reuid",
@@ -85,5 +85,5 @@ export const as = (user: number): ReadonlyArray<string> => [
   "--no-new-privs"
 ]
 
-/** The words that run a program as `nobody`. */
+/** The start of a command line that runs a program as `nobody`. The program and its arguments follow. */
 export const asNobody: ReadonlyArray<string> = as(nobody)
