@@ -246,7 +246,7 @@ const byCommand = (
   )
 
 /**
- * Runs lsof(8), which names the processes of this user, and all processes if this user is root.
+ * Provides `PortOwners` by lsof(8). lsof names only the processes of this user, or all processes if this user is root.
  *
  * @internal
  */

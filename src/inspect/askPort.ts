@@ -61,8 +61,8 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
 const noListeners: PortListeners = { _tag: "Seen", listeners: [] }
 
 /**
- * The listeners on an address. `isOwner` tells whether a listener is the owner. If the owner's record has a rule for its health,
- * `isOwner` is also true for the processes that the owner started.
+ * Finds the listeners on an address. `isOwner` of a listener tells whether the owner's process listens there. If the owner's record
+ * has a rule for its health, `isOwner` is also true for processes that the owner started.
  */
 const askListeners = (
   address: Address,

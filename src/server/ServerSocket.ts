@@ -130,7 +130,7 @@ export interface ControlReply {
 export const goingAway = 1001
 
 /**
- * The protocol of the control socket.
+ * The protocol of the control socket (a WebSocket that the gateway itself answers): its path, and the frames that the gateway sends.
  *
  * @since 0.1.0
  * @category models
@@ -161,7 +161,7 @@ export interface ControlProtocol {
  * @category models
  */
 export interface WatchingClient {
-  /** Sends a frame. If the client reads too slowly (`bufferedBytes`), its connection is ended instead. */
+  /** Sends a frame. If the client has not yet read more than `bufferedBytes` (a limit of the server), its connection is cut instead. */
   readonly push: (frame: string) => Effect.Effect<void>
   /** The number of open connections of the whole server. */
   readonly connections: Effect.Effect<number>
@@ -245,8 +245,8 @@ export interface BoundSocket {
   /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
   /**
-   * Whether this machine has no address in 127.0.0.0/8. In that case, a socket on 0.0.0.0 does not keep other sockets from the
-   * guard address, which is the loopback address that every gateway binds.
+   * Whether this machine has no address in 127.0.0.0/8. If it has none, every gateway binds the loopback address ::1 instead of
+   * 127.0.0.1, so that no other gateway gets the same port. A socket on 0.0.0.0 does not keep other sockets from ::1.
    */
   readonly lacksLoopbackV4: boolean
   /** Makes this server accept connections on another host too, at the same port. */

@@ -94,8 +94,8 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   })
 
 /**
- * Returns the outcome if no process holds the lock. If the lock file was removed while the gateway serves, the lock looks free as
- * well. So this function fails if a gateway may be serving on the address.
+ * Returns the outcome of `gateway stop` for a lock that no process holds. The lock also looks free if the lock file was removed
+ * while the gateway serves. So this function fails if a gateway may be serving on the address.
  */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {

@@ -223,8 +223,8 @@ const collect = (
       ? yield* mainPidOf(unit.value, ["--user"])
       : Option.none<number>()
     const xpcServiceName = yield* variable("XPC_SERVICE_NAME")
-    // A query to launchd starts a program. The query is skipped if a cheaper fact already proves that this process is not the
-    // process of a job.
+    // A query to launchd starts a program, which takes time. The query is skipped if other facts already prove that this process
+    // is not the process of a launchd job.
     const label = facts.platform === "darwin" && facts.parentPid === 1
       ? Option.filter(xpcServiceName, (name) => isLabel(name) && !isApplication(name))
       : Option.none<string>()
@@ -235,19 +235,19 @@ const collect = (
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
       xpcServiceName,
       jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
-      // On Windows, only PowerShell can find the parent's program. PowerShell takes seconds, which is too long for a start. So a
-      // task that `service install` made passes `--supervisor schtasks` instead.
+      // On Windows, only PowerShell can find the parent's program. PowerShell takes seconds, which is too long for a start. So the
+      // scheduled task that `gateway service install` makes starts the gateway with `--supervisor schtasks` instead.
       parentCommand: Option.none<string>()
     }
   })
 
 /**
- * Returns the supervisor that `setting` names. For `auto`, returns the supervisor for which there is proof. Logs the supervisor
- * and the reason at debug level.
+ * Returns the supervisor that `setting` names. For `auto`, detects the supervisor from `facts`, the environment, and the answers
+ * of systemd or launchd. Logs the supervisor and the reason at debug level. Never fails.
  *
- * Never fails. If systemd is older than version 248, this function asks systemd's system manager and then the user's manager, for
- * at most two seconds each. If this process may be the process of a launchd job or an orphan of such a job, this function asks
- * launchd, for at most two seconds for each domain.
+ * Only a systemd older than version 248 is asked. This function then asks the system's systemd, and after that the user's systemd.
+ * launchd is asked only if this process may be the process of a job. This function then asks about the user's domain, and after
+ * that about the system's domain. Each of these questions takes at most two seconds.
  *
  * @since 0.1.0
  * @category constructors

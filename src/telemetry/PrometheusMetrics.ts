@@ -51,7 +51,7 @@ const sanitize = (text: string, forbidden: RegExp): string => {
 
 const metricName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_:]/g)
 
-/** Prometheus reserves label names that begin with two underscores for its own use. */
+/** Makes an allowed label name. Prometheus reserves names that begin with two underscores, so such a name keeps only one of them. */
 const labelName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_]/g).replace(/^__+/, "_")
 
 /**

@@ -99,7 +99,7 @@ export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (proces
       }))
   })
 
-/** Makes the service `OwnerWatch` of a process, which waits for the end of the gateway on an address. */
+/** Makes the `OwnerWatch` service of a process. This service waits until the gateway on an address ends. */
 export const ownerWatch = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): OwnerWatch["Type"] =>
   OwnerWatch.of({
     ended: (address) =>

@@ -20,8 +20,7 @@ import * as Sweep from "./support/sweep.ts"
 const delayMillis = 500
 
 /**
- * How many runs go on at one time. The number is higher than the number of cores that the tests use, because each run waits for
- * half of its time.
+ * How many runs go on at one time. Each run waits for about half of its time, so more than one run per core can go on.
  */
 const lanes = 3
 
@@ -38,7 +37,7 @@ const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Runn
     )
   )
 
-/** How many open files hold a kernel lock on a file (proc_locks(5)). */
+/** The number of open file descriptions that hold a kernel lock on the file at `path` (proc_locks(5)). */
 const kernelLocksOn = (path: string) =>
   Effect.promise(async () => {
     const { ino } = await Fs.stat(path)

@@ -19,7 +19,7 @@ export interface ServedApp {
   readonly upgrade: ReadonlyArray<AppListener>
 }
 
-/** Runs an effect that adds listeners to a server, removes these listeners from the server, and returns them. */
+/** Runs `adding`, an effect that adds listeners to the server. Then removes these listeners from the server, and returns them. */
 const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {
     const before = new Set(server.listeners(event))

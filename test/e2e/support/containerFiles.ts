@@ -111,7 +111,7 @@ export const compose: Effect.Effect<typeof Compose.Type> = Effect.flatMap(
 )
 
 // ---------------------------------------------------------------------------
-// Kubernetes: the keys of the API reference, core/v1 and apps/v1
+// Kubernetes manifests. The keys are those of the API reference, core/v1 and apps/v1.
 // ---------------------------------------------------------------------------
 
 const Metadata = Schema.Struct({
