@@ -281,8 +281,8 @@ export interface BoundSocket {
  */
 export class ServerSocket extends Context.Tag("gateway-lock/ServerSocket")<ServerSocket, {
   /**
-   * Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 picks a free port. Fails with
-   * `BindError`.
+   * Binds `address` exclusively (no address sharing of any kind), and starts to accept connections. Port 0 picks a free port. Fails
+   * with `BindError`.
    */
   readonly bind: (options: BindOptions) => Effect.Effect<BoundSocket, BindError, Scope.Scope>
 }>() {}

@@ -9,8 +9,8 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long to wait for an unhealthy owner: another process that has the lock or the port. In the config file, these settings have
- * the same names, within the object `health`.
+ * How long to wait for an unhealthy owner. The owner is another process that has the lock or the port. In the config file, the
+ * settings within the object `health` have the same names.
  *
  * @since 0.1.0
  * @category models

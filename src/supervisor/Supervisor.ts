@@ -125,7 +125,7 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
     }
-    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended.
+    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended. So the job's pid decides.
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",

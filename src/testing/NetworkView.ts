@@ -71,7 +71,7 @@ const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: numb
   return isVisible ? { pid: owner.pid } : {}
 }
 
-/** Makes the service `PortOwners` of a process, which finds the processes that listen on a port. */
+/** Makes the `PortOwners` service of a process. This service finds the processes that listen on a port. */
 export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): PortOwners["Type"] =>
   PortOwners.of({
     blocker: ({ host, port }) =>

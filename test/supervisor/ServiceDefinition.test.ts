@@ -833,7 +833,7 @@ describe("Task Scheduler task", () => {
   }
 
   const Elements = Schema.Array(Schema.Struct({
-    /** The names from the root, joined by `/`. */
+    /** The names of the elements from the root to this element, joined by `/`. */
     path: Schema.String,
     text: Schema.String,
     children: Schema.Array(Schema.String)

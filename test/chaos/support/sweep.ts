@@ -282,7 +282,7 @@ export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>
     onFailure: (cause): Result => ({ _tag: "Failed", what: `${what}: ${Cause.pretty(cause)}` })
   })
 
-/** The summary of a sweep: for each outcome, one line with the number of points that had it. */
+/** The summary of a sweep: one line for each outcome, with the number of results that have this outcome. */
 export const summary = (title: string, results: ReadonlyArray<Result>): string => {
   const outcomes = results.map((result) => result._tag === "Passed" ? result.outcome : "FAILED")
   const counts = Object.entries(Array.groupBy(outcomes, (outcome) => outcome))
