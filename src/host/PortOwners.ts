@@ -122,7 +122,7 @@ const distinct = (ports: ReadonlyArray<number>): ReadonlyArray<number> => [...ne
 
 const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.exec(target)?.[1]
 
-/** Finds a process for each of these sockets, by inode. Processes in `likely` are examined first. */
+/** Finds, for each of these sockets, a process that has the socket open. Processes in `likely` are examined first. */
 const findOwners = (inodes: ReadonlySet<string>, likely: ReadonlyArray<number>) =>
   Effect.gen(function*() {
     const owners = new Map<string, number>()
@@ -207,7 +207,8 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
 )
 
 /**
- * Reads `/proc`. Processes of other users and processes that `/proc` hides are not named.
+ * Provides `PortOwners` from `/proc`. Only root sees the open files of other users' processes, so for other users the result names
+ * no such process.
  *
  * @internal
  */

@@ -93,7 +93,7 @@ export interface Asked {
   readonly ready: Ready | undefined
 }
 
-/** Derives the health of an owner by its rule. `status` is the HTTP status of the answer at the path that the rule names, if any. */
+/** Derives an owner's health from `rule`. `status` is the HTTP status of the answer at the path that the rule names, if any. */
 const describeReady = (
   rule: Ready,
   owner: LockInspection.Owner,

@@ -117,7 +117,7 @@ export interface ControlReply {
    * `watch` has no effect.
    */
   readonly watch?: true
-  /** If set, the gateway then closes the WebSocket with this close code (RFC 6455, 7.4) and reason. */
+  /** If set, the gateway sends the frames, and then closes the WebSocket with this close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
 }
 
@@ -249,7 +249,7 @@ export interface BoundSocket {
    * 127.0.0.1, so that no other gateway gets the same port. A socket on 0.0.0.0 does not keep other sockets from ::1.
    */
   readonly lacksLoopbackV4: boolean
-  /** Makes this server accept connections on another host too, at the same port. */
+  /** Makes this server also accept connections on the address `host` of this machine, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Stops accepting connections, and closes those that are idle. */
   readonly stopAccepting: Effect.Effect<void>

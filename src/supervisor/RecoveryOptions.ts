@@ -43,7 +43,7 @@ export interface RecoveryOptions {
    * wait. So use this effect to load the files that the start needs after the wait. Default: nothing.
    */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** Called whenever the `status` changes, and before each wait. */
+  /** Called before a wait if the wait's `status` is new, or if the wait may end later than the last reported wait. */
   readonly onWaiting?: ((waiting: RecoveryWaiting) => Effect.Effect<void>) | undefined
 }
 

@@ -1,8 +1,9 @@
 /**
- * Detects the supervisor that started this process. The detection accepts only proof, and never guesses.
+ * Detects the supervisor that started this process, if there is one.
  *
  * Every descendant of a service inherits the service's environment variables, such as `INVOCATION_ID`, `XPC_SERVICE_NAME` and
- * `NOTIFY_SOCKET`. None of these variables alone proves that this process is the service itself.
+ * `NOTIFY_SOCKET`. So none of these variables alone proves that this process is the service itself. The detection of systemd and
+ * launchd therefore also compares pids.
  *
  * @since 0.1.0
  */

@@ -107,7 +107,7 @@ const reachedAt = (
   return reached.find((bound) => !isWildcard(bound.host)) ?? reached[0]
 }
 
-/** Makes the port table of a host, without listeners. */
+/** Makes the port table of a host. At first the table contains no listener. */
 export const makePortTable = (platform: string): PortTable => {
   const bounds = new Set<Bound>()
   const connections = new Set<Address>()

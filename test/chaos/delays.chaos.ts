@@ -55,8 +55,8 @@ const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.R
   })
 
 /**
- * Starts a gateway that is delayed at a call of its start, and starts another gateway during the delay. Exactly one of the two
- * gateways may listen. The other gateway must end with the error that a gateway is already running.
+ * Starts a gateway that is delayed at a system call of its start, and starts another gateway during the delay. Exactly one of the
+ * two gateways may listen. The other gateway must end with the error that a gateway is already running.
  */
 const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
@@ -95,8 +95,8 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   })
 
 /**
- * Starts another gateway while the first gateway is delayed at a call of its release. The other gateway may listen only after
- * the first gateway has closed its port. The first gateway must not remove the lock files of the other gateway.
+ * Stops one gateway, delays it at a system call of its shutdown, and meanwhile starts another gateway. The other gateway may listen
+ * only after the first gateway has closed its port. The first gateway must not remove the lock files of the other gateway.
  */
 const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {

@@ -20,7 +20,7 @@ const patient = { GATEWAY_HEALTH_RETRY_INTERVAL: "1 minute", GATEWAY_HEALTH_TIME
 interface Waiter {
   readonly name: string
   readonly options: Gateways.StartOptions
-  /** The log line of a start that waits. */
+  /** Matches the log line that a start writes when it begins to wait. */
   readonly waits: RegExp
 }
 

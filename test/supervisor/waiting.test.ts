@@ -98,7 +98,7 @@ interface Scenario {
   readonly healthTimeoutMillis: number
 }
 
-/** An owner and how long it lasts. A phase is long enough for a start that waits to notice the owner. */
+/** An owner and how long it lasts. A phase is so long that a waiting start notices the owner. */
 const phase = (names: ReadonlyArray<string>) =>
   fc.record({ who: fc.constantFrom(...names), steps: fc.integer({ min: 20, max: 48 }) })
 

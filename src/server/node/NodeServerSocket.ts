@@ -58,7 +58,7 @@ const bindError = (address: Address, cause: unknown) => {
 // listening
 // ---------------------------------------------------------------------------
 
-/** A listening server: its address, and the `NodeHttpServer` on it. */
+/** A listening server: its address, and the `HttpServer` that `NodeHttpServer` has made for it. */
 interface Listening {
   readonly address: Address
   readonly inner: HttpServer.HttpServer

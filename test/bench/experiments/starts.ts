@@ -19,7 +19,7 @@ const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
  */
 const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
 
-/** Measures a second start of a gateway that already runs. It is refused because the port is in use or the lock is held. */
+/** Measures a second start of a gateway that already runs. The second start is refused, because the port or the lock is taken. */
 export const refusedStart: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder

@@ -275,7 +275,7 @@ export type Result =
   | { readonly _tag: "Passed"; readonly outcome: string }
   | { readonly _tag: "Failed"; readonly what: string }
 
-/** Runs the check of one point. A failed assertion becomes a result, so that all failures are reported together at the end. */
+/** Runs one check of a sweep. A failed assertion becomes a `Failed` result, so that all failures are reported together at the end. */
 export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>): Effect.Effect<Result, never, R> =>
   Effect.match(Effect.sandbox(outcome), {
     onSuccess: (outcome): Result => ({ _tag: "Passed", outcome }),
