@@ -259,7 +259,7 @@ export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandEx
 )
 
 /**
- * Runs `netstat -ano`.
+ * Provides `PortOwners` by `netstat -ano`.
  *
  * @internal
  */

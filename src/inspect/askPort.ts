@@ -160,9 +160,9 @@ export const askPort = (
   })
 
 /**
- * Whether the listening processes include the lock's owner, by pid. The answer is `other` only with one of two proofs. Either
- * every listener's pid is visible and the owner's pid is valid in this PID namespace, or the owner is in another network
- * namespace. An owner in another network namespace has no listener in this one.
+ * Whether one of the listening processes is the lock's owner, compared by pid. `other` means that no listener is the owner. This is
+ * certain if every listener's pid is visible and the owner's pid is valid in this PID namespace. It is also certain if the owner is
+ * in another network namespace, because the owner then has no listener in this one.
  */
 export const listenerIdentity = (
   { listeners }: typeof Port.Type,

@@ -126,7 +126,7 @@ const windows: Advice = {
   showFileUsers: () => "tasklist /FI \"IMAGENAME eq node.exe\"",
   showListeners: (port) => `netstat -ano | findstr :${port}`,
   showProcess: (pid) => `tasklist /V /FI "PID eq ${pid}"`,
-  // `taskkill` needs /F to end a process without a window.
+  // `taskkill` can end a process that has no window only with /F.
   endProcess: (pid) => `taskkill /F /PID ${pid}`,
   askUrl: (url) => `Invoke-WebRequest -UseBasicParsing ${url}`,
   checkUrl: (url) => `Invoke-WebRequest -UseBasicParsing ${url}`,

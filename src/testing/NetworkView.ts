@@ -23,7 +23,7 @@ import { type KernelProcess, type SimulatedKernel, systemCall } from "./Simulate
  */
 const windowsRefusal = Duration.seconds(2)
 
-/** Makes the service `ProbeTransport` of a process, which sends HTTP requests to listeners of the host. */
+/** Makes the `ProbeTransport` service of a process. This service sends HTTP requests to listeners of the host. */
 export const probeTransport =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ProbeTransport.ProbeTransport["Type"] =>
     ProbeTransport.ProbeTransport.of({

@@ -74,7 +74,7 @@ export const dockerfile: Effect.Effect<Dockerfile> = Effect.map(read("Dockerfile
 })
 
 // ---------------------------------------------------------------------------
-// Compose: the keys of the Compose specification
+// The Compose file. The keys are those of the Compose specification.
 // ---------------------------------------------------------------------------
 
 const ComposeService = Schema.Struct({
