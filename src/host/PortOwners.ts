@@ -207,8 +207,8 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
 )
 
 /**
- * Provides `PortOwners` from `/proc`. Only root sees the open files of other users' processes, so for other users the result names
- * no such process.
+ * Provides `PortOwners` from `/proc`. A process sees the open files of another user's process only if it runs as root. Otherwise
+ * the result does not name such a process.
  *
  * @internal
  */

@@ -109,7 +109,7 @@ const describeReady = (
   }
 }
 
-/** The health of an owner that has no port. `undefined` if the owner has no rule for its health, because no probe can show it. */
+/** The health of an owner that has no port. `undefined` if the owner has no rule for its health, because no port can be probed. */
 export const healthWithoutPort = ({ owner, ready }: Asked): typeof Health.Type | undefined =>
   owner === undefined || ready === undefined ? undefined : describeReady(ready, owner, "none", undefined)
 

@@ -7,7 +7,7 @@ import { shellWord } from "./shellWord.ts"
 export interface Advice {
   /** Quotes a word of a command for this platform's shell. */
   readonly word: (word: string) => string
-  /** A command that runs `command` without the environment variable `variable`, although the shell has set that variable. */
+  /** A command that runs `command` as if the shell had not set the environment variable `variable`. */
   readonly unset: (variable: string, command: string) => string
   readonly removeFiles: (paths: ReadonlyArray<string>) => string
   /** A command that removes a link to a folder, but not the folder. */

@@ -161,7 +161,7 @@ export interface ControlProtocol {
  * @category models
  */
 export interface WatchingClient {
-  /** Sends a frame. If the client has not yet read more than `bufferedBytes` (a limit of the server), its connection is cut instead. */
+  /** Sends a frame. If more unsent data waits for this client than `bufferedBytes` (a limit) allows, cuts its connection instead. */
   readonly push: (frame: string) => Effect.Effect<void>
   /** The number of open connections of the whole server. */
   readonly connections: Effect.Effect<number>

@@ -126,7 +126,8 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
     }
-    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended. So the job's pid decides.
+    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended. So the job's pid decides,
+    // if launchctl has told it.
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",
@@ -246,9 +247,9 @@ const collect = (
  * Returns the supervisor that `setting` names. For `auto`, detects the supervisor from `facts`, the environment, and the answers
  * of systemd or launchd. Logs the supervisor and the reason at debug level. Never fails.
  *
- * Only a systemd older than version 248 is asked. This function then asks the system's systemd, and after that the user's systemd.
- * launchd is asked only if this process may be the process of a job. This function then asks about the user's domain, and after
- * that about the system's domain. Each of these questions takes at most two seconds.
+ * Asks for the unit's main pid only if systemd is older than version 248: first the system's systemd, then the user's. Asks launchd
+ * for the job's pid only if this process may be the process of a job: first in the user's domain, then in the system's domain. Each
+ * of these questions takes at most two seconds.
  *
  * @since 0.1.0
  * @category constructors
