@@ -122,7 +122,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     switches: json,
     values: {},
     settings: targetSettings,
-    // The Linux Standard Base defines these statuses for the `status` action of an init script.
+    // These statuses follow those that the Linux Standard Base defines for the `status` action of an init script.
     exits: [
       [ExitStatus.ExitStatus.ok, "running and healthy"],
       [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],

@@ -122,7 +122,7 @@ const distinct = (ports: ReadonlyArray<number>): ReadonlyArray<number> => [...ne
 
 const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.exec(target)?.[1]
 
-/** Finds a process for each of these sockets, by inode. Processes in `likely` are examined first. */
+/** Finds, for each of these sockets, a process that has the socket open. Processes in `likely` are examined first. */
 const findOwners = (inodes: ReadonlySet<string>, likely: ReadonlyArray<number>) =>
   Effect.gen(function*() {
     const owners = new Map<string, number>()
@@ -207,7 +207,8 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
 )
 
 /**
- * Reads `/proc`. Processes of other users and processes that `/proc` hides are not named.
+ * Provides `PortOwners` from `/proc`. A process sees the open files of another user's process only if it runs as root. Otherwise
+ * the result does not name such a process.
  *
  * @internal
  */
@@ -246,7 +247,7 @@ const byCommand = (
   )
 
 /**
- * Runs lsof(8), which names the processes of this user, and all processes if this user is root.
+ * Provides `PortOwners` by lsof(8). lsof names only the processes of this user, or all processes if this user is root.
  *
  * @internal
  */
@@ -258,7 +259,7 @@ export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandEx
 )
 
 /**
- * Runs `netstat -ano`.
+ * Provides `PortOwners` by `netstat -ano`.
  *
  * @internal
  */

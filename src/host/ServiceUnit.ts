@@ -30,7 +30,7 @@ export const parse = (cgroup: string): Option.Option<ServiceUnit> => {
 }
 
 /**
- * The unit that a process of this machine runs in. `None` if the process runs in no unit, or if its unit cannot be read.
+ * The systemd unit in which a process of this machine runs. `None` if the process runs in no unit, or if its unit cannot be read.
  *
  * @since 0.1.0
  * @category reading

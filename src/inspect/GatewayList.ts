@@ -22,7 +22,7 @@ import { lockFolder } from "../lock/LockPaths.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 
 /**
- * The answer of `gateway list`.
+ * The result of `gateway list`: all gateways that were found, and the places that could not be searched.
  *
  * @since 0.1.0
  * @category models

@@ -61,8 +61,8 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
 const noListeners: PortListeners = { _tag: "Seen", listeners: [] }
 
 /**
- * The listeners on an address. `isOwner` tells whether a listener is the owner. If the owner's record has a rule for its health,
- * `isOwner` is also true for the processes that the owner started.
+ * Finds the listeners on an address. `isOwner` of a listener tells whether the owner's process listens there. If the owner's record
+ * has a rule for its health, `isOwner` is also true for processes that the owner started.
  */
 const askListeners = (
   address: Address,
@@ -93,7 +93,7 @@ export interface Asked {
   readonly ready: Ready | undefined
 }
 
-/** Derives the health of an owner by its rule. `status` is the HTTP status of the answer at the path that the rule names, if any. */
+/** Derives an owner's health from `rule`. `status` is the HTTP status of the answer at the path that the rule names, if any. */
 const describeReady = (
   rule: Ready,
   owner: LockInspection.Owner,
@@ -109,7 +109,7 @@ const describeReady = (
   }
 }
 
-/** The health of an owner that has no port. `undefined` without a rule for its health, because then only a port can show it. */
+/** The health of an owner that has no port. `undefined` if the owner has no rule for its health, because no port can be probed. */
 export const healthWithoutPort = ({ owner, ready }: Asked): typeof Health.Type | undefined =>
   owner === undefined || ready === undefined ? undefined : describeReady(ready, owner, "none", undefined)
 
@@ -160,9 +160,9 @@ export const askPort = (
   })
 
 /**
- * Whether the listening processes include the lock's owner, by pid. The answer is `other` only with one of two proofs. Either
- * every listener's pid is visible and the owner's pid is valid in this PID namespace, or the owner is in another network
- * namespace. An owner in another network namespace has no listener in this one.
+ * Whether one of the listening processes is the lock's owner, compared by pid. `other` means that no listener is the owner. This is
+ * certain if every listener's pid is visible and the owner's pid is valid in this PID namespace. It is also certain if the owner is
+ * in another network namespace, because the owner then has no listener in this one.
  */
 export const listenerIdentity = (
   { listeners }: typeof Port.Type,

@@ -7,29 +7,29 @@ import { shellWord } from "./shellWord.ts"
 export interface Advice {
   /** Quotes a word of a command for this platform's shell. */
   readonly word: (word: string) => string
-  /** Runs a command without an environment variable that is set in the shell. */
+  /** A command that runs `command` as if the shell had not set the environment variable `variable`. */
   readonly unset: (variable: string, command: string) => string
   readonly removeFiles: (paths: ReadonlyArray<string>) => string
-  /** Removes a link to a folder, and leaves the folder. */
+  /** A command that removes a link to a folder, but not the folder. */
   readonly removeFolderLink: (path: string) => string
   readonly rename: (path: string, to: string) => string
-  /** Shows the owners and the permissions of files. */
+  /** A command that shows the owners and the permissions of files. */
   readonly showAccess: (paths: ReadonlyArray<string>) => string
-  /** Makes a user the owner of a folder and of its content. */
+  /** A command that makes a user the owner of a folder and of its content. Without `uid`, that is the user who runs the command. */
   readonly changeOwner: (path: string, uid: number | undefined) => string
-  /** Does the same as `changeOwner` with the permissions of root, for a user who is not allowed to change the owner. */
+  /** A command that does the same as `changeOwner` with the permissions of root, for a user who is not allowed to change the owner. */
   readonly changeOwnerAsRoot: (path: string, uid: number | undefined) => string
-  /** Removes write permission on a folder for all users but its owner. */
+  /** A command that removes the write permission on a folder for all users except its owner. */
   readonly closeToOthers: (path: string) => string
-  /** Makes a user the owner of a file. */
+  /** A command that makes the user with this uid the owner of a file. */
   readonly ownFile: (path: string, uid: number) => string
-  /** Sets the mode of a file. */
+  /** A command that sets the mode (the permission bits) of a file. */
   readonly setMode: (path: string, mode: string) => string
-  /** Gives the owner of a folder write permission. */
+  /** A command that gives the owner of a folder write permission. */
   readonly makeWritable: (path: string) => string
   readonly makeFolder: (path: string, uid: number | undefined) => string
   readonly edit: (path: string) => string
-  /** Sets a file's time to now. */
+  /** A command that sets a file's modification time to now. */
   readonly renewTime: (path: string) => string
   readonly syncClock: string
   readonly showFileUsers: (path: string) => string
@@ -37,11 +37,11 @@ export interface Advice {
   readonly showProcess: (pid: number) => string
   readonly endProcess: (pid: number) => string
   readonly askUrl: (url: string) => string
-  /** Requests a URL, and fails if the answer is an HTTP error. */
+  /** A command that requests a URL, and that fails if the answer is an HTTP error. */
   readonly checkUrl: (url: string) => string
-  /** Explains how to run a command with the permissions of root. */
+  /** A text that tells the reader to run a command with the permissions of root. */
   readonly asRoot: (command: string) => string
-  /** Restores the loopback address 127.0.0.1. On Windows the command only shows that address. */
+  /** A command that restores the loopback address 127.0.0.1. On Windows, the command only shows that address. */
   readonly restoreLoopback: string
 }
 
@@ -97,10 +97,10 @@ export const powerShellWord = (word: string): string =>
 
 const powerShellWords = (paths: ReadonlyArray<string>): string => paths.map(powerShellWord).join(", ")
 
-/** Gives the user who runs the command full control of a folder and of its content (icacls). */
+/** Makes a command (icacls) that gives the user who runs it full control of a folder and of its content. */
 const grant = (path: string): string => `icacls ${powerShellWord(path)} /grant "\${env:USERNAME}:(OI)(CI)F" /T`
 
-/** Removes inherited permissions, so that only the user who runs the command has full control. */
+/** Makes a command (icacls) that removes inherited permissions, and that gives full control to the user who runs the command. */
 const restrict = (path: string): string => `icacls ${powerShellWord(path)} /inheritance:r /grant:r "\${env:USERNAME}:F"`
 
 const windows: Advice = {
@@ -121,12 +121,12 @@ const windows: Advice = {
   edit: (path) => `notepad ${powerShellWord(path)}`,
   renewTime: (path) => `(Get-Item ${powerShellWord(path)}).LastWriteTime = Get-Date`,
   syncClock: "w32tm /resync",
-  // Windows has no program that lists the processes with a file open. Only Node processes open lock files, so this command lists
-  // all Node processes.
+  // By default, no command of Windows lists the processes that have a file open. Only Node processes open lock files, so this
+  // command lists all Node processes.
   showFileUsers: () => "tasklist /FI \"IMAGENAME eq node.exe\"",
   showListeners: (port) => `netstat -ano | findstr :${port}`,
   showProcess: (pid) => `tasklist /V /FI "PID eq ${pid}"`,
-  // `taskkill` needs /F to end a process without a window.
+  // `taskkill` can end a process that has no window only with /F.
   endProcess: (pid) => `taskkill /F /PID ${pid}`,
   askUrl: (url) => `Invoke-WebRequest -UseBasicParsing ${url}`,
   checkUrl: (url) => `Invoke-WebRequest -UseBasicParsing ${url}`,
@@ -134,6 +134,6 @@ const windows: Advice = {
   restoreLoopback: "Get-NetIPAddress -IPAddress 127.0.0.1"
 }
 
-/** The commands for a platform, a value of `process.platform`. */
+/** The commands for a platform. `platform` is a value of `process.platform`. */
 export const adviceFor = (platform: string): Advice =>
   platform === "win32" ? windows : platform === "darwin" ? darwin : platform === "linux" ? linux : posix

@@ -42,8 +42,8 @@ export interface StatusFeedOptions {
 export const heartbeat = Duration.seconds(5)
 
 /**
- * The longest time between two frames during a drain, in which a gateway that shuts down waits for its open connections.
- * It is shorter than `heartbeat`, so that a client sees how the number of these connections goes down.
+ * The longest time between two frames during a drain. A drain is the part of a shutdown in which the gateway waits until its open
+ * connections end. This time is shorter than `heartbeat`, so that a client sees how the number of open connections goes down.
  */
 const drainingHeartbeat = Duration.seconds(1)
 
@@ -80,7 +80,8 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One repeated search serves all clients that watch. It begins with the first client, and ends when the last one leaves.
+    // One repeated search for other gateways serves all clients that watch. The search begins with the first client, and ends when
+    // the last client disconnects.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

@@ -117,7 +117,7 @@ export interface ControlReply {
    * `watch` has no effect.
    */
   readonly watch?: true
-  /** If set, the gateway then closes the WebSocket with this close code (RFC 6455, 7.4) and reason. */
+  /** If set, the gateway sends the frames, and then closes the WebSocket with this close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
 }
 
@@ -130,7 +130,7 @@ export interface ControlReply {
 export const goingAway = 1001
 
 /**
- * The protocol of the control socket.
+ * The protocol of the control socket (a WebSocket that the gateway itself answers): its path, and the frames that the gateway sends.
  *
  * @since 0.1.0
  * @category models
@@ -161,7 +161,7 @@ export interface ControlProtocol {
  * @category models
  */
 export interface WatchingClient {
-  /** Sends a frame. If the client reads too slowly (`bufferedBytes`), its connection is ended instead. */
+  /** Sends a frame. If more unsent data waits for this client than `bufferedBytes` (a limit) allows, cuts its connection instead. */
   readonly push: (frame: string) => Effect.Effect<void>
   /** The number of open connections of the whole server. */
   readonly connections: Effect.Effect<number>
@@ -245,11 +245,11 @@ export interface BoundSocket {
   /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
   /**
-   * Whether this machine has no address in 127.0.0.0/8. In that case, a socket on 0.0.0.0 does not keep other sockets from the
-   * guard address, which is the loopback address that every gateway binds.
+   * Whether this machine has no address in 127.0.0.0/8. If it has none, every gateway binds the loopback address ::1 instead of
+   * 127.0.0.1, so that no other gateway gets the same port. A socket on 0.0.0.0 does not keep other sockets from ::1.
    */
   readonly lacksLoopbackV4: boolean
-  /** Makes this server accept connections on another host too, at the same port. */
+  /** Makes this server also accept connections on the address `host` of this machine, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Stops accepting connections, and closes those that are idle. */
   readonly stopAccepting: Effect.Effect<void>
@@ -281,8 +281,8 @@ export interface BoundSocket {
  */
 export class ServerSocket extends Context.Tag("gateway-lock/ServerSocket")<ServerSocket, {
   /**
-   * Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 picks a free port. Fails with
-   * `BindError`.
+   * Binds `address` exclusively (no address sharing of any kind), and starts to accept connections. Port 0 picks a free port. Fails
+   * with `BindError`.
    */
   readonly bind: (options: BindOptions) => Effect.Effect<BoundSocket, BindError, Scope.Scope>
 }>() {}

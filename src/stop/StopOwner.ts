@@ -69,7 +69,7 @@ export type Outcome =
   }
   | {
     readonly _tag: "Stopped"
-    /** The pid of the owner's process. If the wrapper `gateway exec` had ended before the stop, that process is its command. */
+    /** The pid of the owner's process, or of the command of `gateway exec` if that wrapper had ended before the stop. */
     readonly pid: number
     readonly record: OwnerRecord.OwnerRecord
     readonly killed: boolean
@@ -94,8 +94,8 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   })
 
 /**
- * Returns the outcome if no process holds the lock. If the lock file was removed while the gateway serves, the lock looks free as
- * well. So this function fails if a gateway may be serving on the address.
+ * Returns the outcome of `gateway stop` for a lock that no process holds. The lock also looks free if the lock file was removed
+ * while the gateway serves. So this function fails if a gateway may be serving on the address.
  */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {
@@ -132,13 +132,13 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
  *
  * Succeeds when the owner has released its lock and closed its port. Also succeeds if no process holds the lock at the beginning.
  *
- * If the owner is already draining (ending its requests in flight), the stop sends no SIGTERM and only waits, because a second
- * SIGTERM would cut the drain short. The owner's record says `draining` a moment after the drain begins. Until then, several
+ * If the owner is already draining (waiting until its requests in flight end), the stop sends no SIGTERM and only waits, because a
+ * second SIGTERM would cut the drain short. The owner's record says `draining` a moment after the drain begins. Until then, several
  * stops at the same time can each send a SIGTERM. The shipped program `gateway` counts these signals as one.
  *
  * Fails with
  *
- * - `OwnerUnverified` if there is no proof that the process is the owner;
+ * - `OwnerUnverified` if there is no proof that the process with the recorded pid is the owner;
  * - `OwnerSupervised` if a supervisor would restart the owner;
  * - `OwnerNotEnded` if the owner does not end in time.
  *

@@ -93,7 +93,7 @@ interface Round {
   readonly quickAttempts: number
   /** The instance id of the owner that the last wait was for. */
   readonly owner: string | undefined
-  /** Whether the last wait was for the same owner, and saw no change. */
+  /** Whether the last wait for this owner ended without a change of the owner. */
   readonly isSettled: boolean
   /**
    * Whether to watch that owner over an open connection. `false` after the owner closed such a connection soon after it was

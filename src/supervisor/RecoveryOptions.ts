@@ -9,8 +9,8 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long to wait for an unhealthy owner: another process that has the lock or the port. In the config file, these settings have
- * the same names, within the object `health`.
+ * How long to wait for an unhealthy owner. The owner is another process that has the lock or the port. In the config file, the
+ * settings within the object `health` have the same names.
  *
  * @since 0.1.0
  * @category models
@@ -43,7 +43,7 @@ export interface RecoveryOptions {
    * wait. So use this effect to load the files that the start needs after the wait. Default: nothing.
    */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** Called whenever the `status` changes, and before each wait. */
+  /** Called before a wait if the wait's `status` is new, or if the wait may end later than the last reported wait. */
   readonly onWaiting?: ((waiting: RecoveryWaiting) => Effect.Effect<void>) | undefined
 }
 

@@ -34,7 +34,7 @@ const texts: Record<Manager, (options: ServiceOptions) => string> = {
 }
 
 /**
- * Makes the definition for a manager.
+ * Makes the definition of a service in the format of a service manager.
  *
  * @since 0.1.0
  * @category constructors
@@ -58,8 +58,8 @@ export const encode = (definition: Pick<ServiceDefinition, "text" | "encoding">)
     : Buffer.from(`\uFEFF${definition.text}`, "utf16le")
 
 /**
- * Finds the first value that the manager's format cannot express, or that the manager refuses. The values are the words of the
- * command line, the state directory and the user name.
+ * Finds the first value that the manager's format cannot express, or that the manager refuses. The values are the state
+ * directory, the user name, and the words of the service's command line.
  *
  * - An argument of a program cannot contain a NUL, and a text file cannot contain an unpaired surrogate.
  * - systemd does not interpret quotes in the values of `LoadCredential=` and `User=`. So quotes cannot protect a line end in such

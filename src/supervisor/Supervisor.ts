@@ -1,8 +1,9 @@
 /**
- * Detects the supervisor that started this process. The detection accepts only proof, and never guesses.
+ * Detects the supervisor that started this process, if there is one.
  *
  * Every descendant of a service inherits the service's environment variables, such as `INVOCATION_ID`, `XPC_SERVICE_NAME` and
- * `NOTIFY_SOCKET`. None of these variables alone proves that this process is the service itself.
+ * `NOTIFY_SOCKET`. So none of these variables alone proves that this process is the service itself. The detection of systemd and
+ * launchd therefore also compares pids.
  *
  * @since 0.1.0
  */
@@ -125,7 +126,8 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
     }
-    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended.
+    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended. So the job's pid decides,
+    // if launchctl has told it.
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",
@@ -223,8 +225,8 @@ const collect = (
       ? yield* mainPidOf(unit.value, ["--user"])
       : Option.none<number>()
     const xpcServiceName = yield* variable("XPC_SERVICE_NAME")
-    // A query to launchd starts a program. The query is skipped if a cheaper fact already proves that this process is not the
-    // process of a job.
+    // A query to launchd starts a program, which takes time. The query is skipped if other facts already prove that this process
+    // is not the process of a launchd job.
     const label = facts.platform === "darwin" && facts.parentPid === 1
       ? Option.filter(xpcServiceName, (name) => isLabel(name) && !isApplication(name))
       : Option.none<string>()
@@ -235,19 +237,19 @@ const collect = (
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
       xpcServiceName,
       jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
-      // On Windows, only PowerShell can find the parent's program. PowerShell takes seconds, which is too long for a start. So a
-      // task that `service install` made passes `--supervisor schtasks` instead.
+      // On Windows, only PowerShell can find the parent's program. PowerShell takes seconds, which is too long for a start. So the
+      // scheduled task that `gateway service install` makes starts the gateway with `--supervisor schtasks` instead.
       parentCommand: Option.none<string>()
     }
   })
 
 /**
- * Returns the supervisor that `setting` names. For `auto`, returns the supervisor for which there is proof. Logs the supervisor
- * and the reason at debug level.
+ * Returns the supervisor that `setting` names. For `auto`, detects the supervisor from `facts`, the environment, and the answers
+ * of systemd or launchd. Logs the supervisor and the reason at debug level. Never fails.
  *
- * Never fails. If systemd is older than version 248, this function asks systemd's system manager and then the user's manager, for
- * at most two seconds each. If this process may be the process of a launchd job or an orphan of such a job, this function asks
- * launchd, for at most two seconds for each domain.
+ * Asks for the unit's main pid only if systemd is older than version 248: first the system's systemd, then the user's. Asks launchd
+ * for the job's pid only if this process may be the process of a job: first in the user's domain, then in the system's domain. Each
+ * of these questions takes at most two seconds.
  *
  * @since 0.1.0
  * @category constructors

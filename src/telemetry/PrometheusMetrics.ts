@@ -51,7 +51,7 @@ const sanitize = (text: string, forbidden: RegExp): string => {
 
 const metricName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_:]/g)
 
-/** Prometheus reserves label names that begin with two underscores for its own use. */
+/** Makes an allowed label name. Prometheus reserves names that begin with two underscores, so such a name keeps only one of them. */
 const labelName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_]/g).replace(/^__+/, "_")
 
 /**
@@ -196,8 +196,8 @@ const render = ({ help, name, series, type }: Family): string =>
  * - The name of a counter ends in `_total`. A counter that can decrease becomes a gauge.
  * - A frequency becomes a counter with the label `key`.
  * - A character that is not allowed in a name becomes `_`.
- * - If two metrics of different types get the same name, or if two metrics get the same series, only one metric is kept. This is
- *   the metric that comes first in the order of names.
+ * - If two metrics of different types get the same name, or if two metrics get the same series, only one of them is kept. This is
+ *   the metric that comes first when all metrics are sorted by name, type and labels.
  *
  * @internal
  */

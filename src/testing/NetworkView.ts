@@ -23,7 +23,7 @@ import { type KernelProcess, type SimulatedKernel, systemCall } from "./Simulate
  */
 const windowsRefusal = Duration.seconds(2)
 
-/** Makes the service `ProbeTransport` of a process, which sends HTTP requests to listeners of the host. */
+/** Makes the `ProbeTransport` service of a process. This service sends HTTP requests to listeners of the host. */
 export const probeTransport =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ProbeTransport.ProbeTransport["Type"] =>
     ProbeTransport.ProbeTransport.of({
@@ -71,7 +71,7 @@ const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: numb
   return isVisible ? { pid: owner.pid } : {}
 }
 
-/** Makes the service `PortOwners` of a process, which finds the processes that listen on a port. */
+/** Makes the `PortOwners` service of a process. This service finds the processes that listen on a port. */
 export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): PortOwners["Type"] =>
   PortOwners.of({
     blocker: ({ host, port }) =>
@@ -99,7 +99,7 @@ export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (proces
       }))
   })
 
-/** Makes the service `OwnerWatch` of a process, which waits for the end of the gateway on an address. */
+/** Makes the `OwnerWatch` service of a process. This service waits until the gateway on an address ends. */
 export const ownerWatch = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): OwnerWatch["Type"] =>
   OwnerWatch.of({
     ended: (address) =>

@@ -13,7 +13,7 @@ import { BindError } from "../server/ServerSocket.ts"
 import type { SimulatedWebSocket } from "./ControlConnections.ts"
 import { available, excludes, isLocal, literal, reaches } from "./SimulatedAddresses.ts"
 
-/** A response with its whole body, never a stream. */
+/** The result of a request: a response whose body is complete and not a stream, or the reason why no response came. */
 export type Answered = Effect.Effect<HttpServerResponse.HttpServerResponse, ProbeTransport.ProbeFailed>
 
 /** The path and the query of a request. */
@@ -80,7 +80,7 @@ export interface PortTable {
   readonly loseLoopbackV4: (networkNamespace: string) => void
 }
 
-/** The error of a bind that fails with an errno name. */
+/** Makes the error of a failed bind. `code` is the name of the system error, such as `EADDRINUSE`. */
 export const bindError = (address: Address) => (code: string) =>
   new BindError({
     ...address,
@@ -107,7 +107,7 @@ const reachedAt = (
   return reached.find((bound) => !isWildcard(bound.host)) ?? reached[0]
 }
 
-/** Makes the port table of a host, without listeners. */
+/** Makes the port table of a host. At first the table contains no listener. */
 export const makePortTable = (platform: string): PortTable => {
   const bounds = new Set<Bound>()
   const connections = new Set<Address>()
@@ -130,7 +130,7 @@ export const makePortTable = (platform: string): PortTable => {
       : undefined
   }
 
-  /** Whether a connection prevents a bind to an address. `connections` has only those in the default namespace. */
+  /** Whether a connection prevents a bind to an address. All `connections` are in the default network namespace. */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
     && [...connections].some((connection) =>

@@ -20,8 +20,7 @@ import * as Sweep from "./support/sweep.ts"
 const delayMillis = 500
 
 /**
- * How many runs go on at one time. The number is higher than the number of cores that the tests use, because each run waits for
- * half of its time.
+ * How many runs go on at one time. Each run waits for about half of its time, so more than one run per core can go on.
  */
 const lanes = 3
 
@@ -38,7 +37,7 @@ const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Runn
     )
   )
 
-/** How many open files hold a kernel lock on a file (proc_locks(5)). */
+/** The number of open file descriptions that hold a kernel lock on the file at `path` (proc_locks(5)). */
 const kernelLocksOn = (path: string) =>
   Effect.promise(async () => {
     const { ino } = await Fs.stat(path)
@@ -56,8 +55,8 @@ const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.R
   })
 
 /**
- * Starts a gateway that is delayed at a call of its start, and starts another gateway during the delay. Exactly one of the two
- * gateways may listen. The other gateway must end with the error that a gateway is already running.
+ * Starts a gateway that is delayed at a system call of its start, and starts another gateway during the delay. Exactly one of the
+ * two gateways may listen. The other gateway must end with the error that a gateway is already running.
  */
 const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
@@ -96,8 +95,8 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   })
 
 /**
- * Starts another gateway while the first gateway is delayed at a call of its release. The other gateway may listen only after
- * the first gateway has closed its port. The first gateway must not remove the lock files of the other gateway.
+ * Stops one gateway, delays it at a system call of its shutdown, and meanwhile starts another gateway. The other gateway may listen
+ * only after the first gateway has closed its port. The first gateway must not remove the lock files of the other gateway.
  */
 const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {

@@ -1,5 +1,6 @@
 /**
- * Tests clients other than browsers, such as curl, Java and load balancers, and the warning about ports that browsers refuse.
+ * Tests the gateway with clients other than browsers, such as curl, Java and load balancers. Also tests the warning about ports
+ * that browsers refuse.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"

@@ -172,8 +172,8 @@ describe("a descriptor passed by a supervisor", () => {
           flags: ["--host", "::1"],
           env: { LISTEN_FDNAMES: "gateway.socket" }
         })
-        // The passed socket listens on `::1`. Every gateway, whatever its host is, also binds its port on the guard address
-        // 127.0.0.1. So two gateways on different hosts cannot have the same port.
+        // The passed socket listens on `::1`. Every gateway also binds its port on 127.0.0.1, whatever `--host` is, so that no other
+        // gateway can have the same port. This request goes to 127.0.0.1.
         assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
       })

@@ -9,8 +9,8 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
 /**
- * The longest time from the end of the owner until the start that waits for it listens. The documentation promises two seconds.
- * The other eight seconds allow for a busy machine.
+ * The longest time from the end of the owner until the waiting start listens. The documentation promises two seconds. The other
+ * eight seconds allow for a busy machine.
  */
 const takeover = "10 seconds"
 
@@ -20,7 +20,7 @@ const patient = { GATEWAY_HEALTH_RETRY_INTERVAL: "1 minute", GATEWAY_HEALTH_TIME
 interface Waiter {
   readonly name: string
   readonly options: Gateways.StartOptions
-  /** The log line of a start that waits. */
+  /** Matches the log line that a start writes when it begins to wait. */
   readonly waits: RegExp
 }
 
@@ -35,7 +35,7 @@ const waiters: ReadonlyArray<Waiter> = [standby, supervised]
 const waiting = (site: Gateways.Site, { options, waits }: Waiter) =>
   Effect.tap(Gateways.start(site, options), ({ line }) => line(waits))
 
-/** Starts a web server of Python's: the usual `python3 -m http.server`, or a server that handles one connection at a time. */
+/** Starts a web server in Python: the usual `python3 -m http.server`, or a server that handles one connection at a time. */
 const python = (site: Gateways.Site, server: "http.server" | "single-threaded") =>
   Effect.gen(function*() {
     const running = yield* Processes.start(
@@ -129,8 +129,8 @@ describe("the end of the owner is noticed by", () => {
         Effect.gen(function*() {
           const [site, owner] = yield* Gateways.newGateway()
           yield* takeWatcherSlots(site)
-          // A start under a supervisor does not wait for a healthy owner: it leaves that owner in control. So this owner must not
-          // answer.
+          // A start under a supervisor waits only for an unhealthy owner. So the test stops the owner's process, which then does not
+          // answer health probes.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
           // All watcher slots are taken, so the owner refuses one to the start that waits. The refusal comes milliseconds after
@@ -169,8 +169,8 @@ describe("a listener that is no gateway of this program", () => {
       const site = yield* Gateways.newSite
       const stranger = yield* Strangers.web(site, 404, "nothing here")
       const waits = yield* waiting(site, standby)
-      // The standby probes once as any start does, once when it begins to stand by, and then every second. So five connections
-      // take at least 2.5 seconds.
+      // A standby probes once as any start does, once before it logs `standing by`, and then every second. So the fifth connection
+      // comes three seconds after that log line. The test sees the line a moment late, so it requires only 2.5 seconds.
       const [elapsed] = yield* Effect.timed(stranger.accepted(5))
       assert.isAtLeast(Duration.toMillis(elapsed), 2500)
       for (const duration of stranger.durations()) assert.isBelow(duration, 900)

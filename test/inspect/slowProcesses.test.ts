@@ -1,6 +1,6 @@
 /**
- * These tests run `status` and starts on Windows, where PowerShell lists the processes. They check that a slow, hanging or missing
- * PowerShell does not delay them for long.
+ * Tests `status` and starts on a simulated Windows host, on which the process table asks PowerShell about processes. A slow, hanging
+ * or missing PowerShell may delay `status` by two seconds at most, and must not delay a start noticeably.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"

@@ -62,7 +62,7 @@ export const unitNeeds = {
   install: () => ""
 }
 
-/** Each place in `src` that starts a program. `ServiceManager.install` writes real files, below `folder`. */
+/** One effect for each place in `src` that starts a program. `ServiceManager.install` writes real files, below `folder`. */
 export const places = (folder: string): Readonly<Record<string, Effect.Effect<unknown, unknown, Needs>>> => ({
   "ProcessTable.liveness by ps": inTable(ProcessTable.layerPs, ({ liveness }) => liveness(recorded)),
   "ProcessTable.commandName by ps": inTable(ProcessTable.layerPs, ({ commandName }) => commandName(2)),

@@ -54,7 +54,7 @@ describe("the README's Install section (N52)", () => {
         const env = {
           PATH: `${Path.join(place, "bin")}${Path.delimiter}${Program.searchPath}`,
           HOME: place,
-          // npm installs global packages below this prefix. It must not ask a registry.
+          // npm installs global packages below `NPM_CONFIG_PREFIX`. With `NPM_CONFIG_OFFLINE`, npm asks no registry.
           NPM_CONFIG_PREFIX: place,
           NPM_CONFIG_OFFLINE: "true"
         }

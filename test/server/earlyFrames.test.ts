@@ -53,7 +53,7 @@ const app = HttpRouter.empty.pipe(
 const paths = ["/at-once", "/later", "/no-socket", "/fails", "/mounted/later"]
 
 /**
- * Sends bytes to each path, and ends the connection in two ways: by a close and by a reset. Afterwards the server must have no
+ * Sends bytes to each path twice, and ends the connection once by a close and once by a reset. Afterwards the server must have no
  * open connection, and must be able to shut down.
  */
 const inVain = (bytes: Uint8Array) =>

@@ -13,7 +13,7 @@ const defaultFile = "/etc/gateways/default/gateway.json"
 const notFound = (path: string) =>
   new PlatformError.SystemError({ reason: "NotFound", module: "FileSystem", method: "access", pathOrDescriptor: path })
 
-/** A file system with these files by path, and without links. */
+/** A file system without links. `files` maps the path of each file to its content. */
 const fileSystem = (files: Readonly<Record<string, string>>) =>
   FileSystem.layerNoop({
     realPath: (path) => path in files || path === "/" ? Effect.succeed(path) : Effect.fail(notFound(path)),

@@ -1,7 +1,7 @@
 /**
  * The module that the plugin in `mutants.ts` creates. The keys of `load` and `loadPlaces` are the names of mutants. A function
  * of `load` imports the modules that a simulation tests, with the mistake of that mutant. A function of `loadPlaces` imports
- * the places that start programs, with that mistake.
+ * the list of the places that start programs, with that mistake.
  */
 declare module "virtual:mutants" {
   // A type in an ambient module can refer to a relative module only by `import()`.

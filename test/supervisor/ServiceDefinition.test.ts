@@ -833,7 +833,7 @@ describe("Task Scheduler task", () => {
   }
 
   const Elements = Schema.Array(Schema.Struct({
-    /** The names from the root, joined by `/`. */
+    /** The names of the elements from the root to this element, joined by `/`. */
     path: Schema.String,
     text: Schema.String,
     children: Schema.Array(Schema.String)
@@ -939,7 +939,7 @@ describe("systemd-analyze verify", () => {
         .pipe(Command.env({ XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_COLORS: "0" }), Command.string)
     })
 
-  /** The path of a link to node, in a new folder with this name. */
+  /** Makes a folder with this name and in it a symbolic link to node. Returns the path of the link. */
   const nodeIn = (name: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem

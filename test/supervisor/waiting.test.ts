@@ -1,6 +1,6 @@
 /**
- * Starts that wait until another owner of the port or the lock ends, on a simulated host. The tests cover every kind of
- * owner and every kind of start that waits: a standby, and a start under each supervisor.
+ * Tests, on a simulated host, starts that wait because another process (the owner) has the port or the lock. The tests cover every
+ * kind of owner, and every kind of start that waits: a standby, and a start under each supervisor.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -52,8 +52,8 @@ const serving = (lock: LockFile.LockFileOptions) =>
   )
 
 /**
- * An owner that is a process of the host. `begin` starts the process, and the process is killed when the scope of `begin`
- * closes.
+ * An owner that is a process of the simulated host. `begin` starts the process, and the process is killed when the scope of
+ * `begin` closes.
  */
 const spawned = (
   program: Parameters<Host["spawn"]>[0],
@@ -98,7 +98,7 @@ interface Scenario {
   readonly healthTimeoutMillis: number
 }
 
-/** An owner and how long it lasts. A phase is long enough for a start that waits to notice the owner. */
+/** An owner and how long it lasts. A phase is so long that a waiting start notices the owner. */
 const phase = (names: ReadonlyArray<string>) =>
   fc.record({ who: fc.constantFrom(...names), steps: fc.integer({ min: 20, max: 48 }) })
 
@@ -210,13 +210,13 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
     assert.isAtLeast(atMillis, end)
     return assert.isAtMost(atMillis, end + noticedWithin)
   }
-  // An attempt that is running when the health timeout ends is not cut short. It probes the port, and may wait for the lock.
+  // An attempt that is running when the health timeout ends is not cut short. It may still probe the port and wait for the lock.
   const lockMillis = phases.some(({ who }) => owners[who]?.isSilent === true) ? Math.min(5000, healthTimeoutMillis) : 0
   const giveUp = Math.max(healthTimeoutMillis, probeMillis) + probeMillis + lockMillis
   switch (what) {
     case "OwnerHealthy":
-      // A gateway whose process the test stops is healthy for a moment before the stop. So the start may see a healthy owner at
-      // the begin of that phase.
+      // In the phase "a gateway's stopped process", the gateway is healthy for a moment before the test stops its process. So the
+      // start may see a healthy owner at the beginning of that phase.
       if (
         phases.some(({ who }, index) =>
           who === "a gateway's stopped process" && lengthOf(phases.slice(0, index)) === atMillis

@@ -58,7 +58,7 @@ const bindError = (address: Address, cause: unknown) => {
 // listening
 // ---------------------------------------------------------------------------
 
-/** A listening server: its address, and the `NodeHttpServer` on it. */
+/** A listening server: its address, and the `HttpServer` that `NodeHttpServer` has made for it. */
 interface Listening {
   readonly address: Address
   readonly inner: HttpServer.HttpServer
@@ -73,8 +73,8 @@ const listenOnAddress = (
   server: Http.Server,
   asked: Address
 ): Effect.Effect<Listening, BindError, Scope.Scope> =>
-  // This effect is uninterruptible, because an interruption between listen() and the event "listening" would leave the server
-  // open permanently. In that case, `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) does not close the server.
+  // This effect is uninterruptible. After an interruption between listen() and the event "listening", `NodeHttpServer` would not
+  // close the server (0.108.2; `make` in internal/httpServer.ts), and the server would stay open permanently.
   NodeHttpServer.make(() => server, { ...asked, exclusive: true }).pipe(
     Effect.mapError((error) => bindError(asked, error.cause)),
     Effect.uninterruptible,

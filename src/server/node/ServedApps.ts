@@ -19,7 +19,7 @@ export interface ServedApp {
   readonly upgrade: ReadonlyArray<AppListener>
 }
 
-/** Runs an effect that adds listeners to a server, removes these listeners from the server, and returns them. */
+/** Runs `adding`, an effect that adds listeners to the server. Then removes these listeners from the server, and returns them. */
 const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {
     const before = new Set(server.listeners(event))
@@ -30,7 +30,7 @@ const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effe
     })
   })
 
-/** Makes an `HttpServer`. It appends each app to `apps` when the app is served, and removes the app when its scope closes. */
+/** Makes an `HttpServer`. Its `serve` appends the app to `apps`, and removes the app when the scope of that `serve` closes. */
 export const serverOf = (
   apps: Array<ServedApp>,
   server: Http.Server,

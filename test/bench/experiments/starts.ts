@@ -14,12 +14,12 @@ import * as Program from "../program.ts"
 const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
 
 /**
- * The aim for a refused start of the gateway, as a multiple of the time of `node -e 0`. Node 22 and later start faster than
- * Node 20, but the gateway loads the same amount of code. So the multiple is larger for Node 22 and later.
+ * The longest time that a refused start of the gateway should take, as a multiple of the time of `node -e 0`. Node 22 and later
+ * start faster than Node 20, but the gateway loads the same amount of code. So the multiple is larger for Node 22 and later.
  */
 const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
 
-/** Measures a second start of a gateway that already runs. It is refused because the port is in use or the lock is held. */
+/** Measures a second start of a gateway that already runs. The second start is refused, because the port or the lock is taken. */
 export const refusedStart: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder

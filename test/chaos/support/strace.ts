@@ -30,7 +30,7 @@ export const unavailable = findProblem()
  * Which calls are recorded.
  *
  * - `files`: calls on the lock files, on the files that a reclaim creates beside them, and on their folders. strace selects
- *   them by path, and by the descriptors of these paths.
+ *   the calls that name one of these paths, and the calls on descriptors that are open on these paths.
  * - `sockets`: calls on TCP sockets.
  */
 export type Filter = "files" | "sockets"

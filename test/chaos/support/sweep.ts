@@ -45,7 +45,10 @@ export type Scene = "a first start" | "a start after a crash"
 
 export const scenes: ReadonlyArray<Scene> = ["a first start", "a start after a crash"]
 
-/** A gateway's folders and port, with a program. `reset` restores the files that the gateway finds when it starts. */
+/**
+ * A gateway's folders and port (`site`), and the path of the program to start (`main`). `reset` restores the files that the
+ * gateway finds when it starts.
+ */
 export interface Stage {
   readonly mode: Mode
   readonly main: string
@@ -136,7 +139,7 @@ const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
   sockets: ["connect port", "bind port", "listen port"]
 }
 
-/** Records the calls of a gateway from its start to its end, without tampering. */
+/** Records the system calls of a gateway from its start to its end, without tampering with a call. */
 export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = () => Effect.void) =>
   Effect.gen(function*() {
     yield* stage.reset
@@ -150,7 +153,7 @@ export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = 
 /** How many runs may fail to reach the system call with which they tamper before the test gives up. */
 export const tries = 3
 
-/** Starts a gateway and kills it at this call. */
+/** Starts a gateway and kills it at the system call `point`. */
 export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =>
   Effect.gen(function*() {
     for (let run = 1; run <= tries; run++) {
@@ -169,7 +172,7 @@ export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =
 export const strays = (site: Gateways.Site): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(Gateways.namesIn(Gateways.locksFolder(site)), Array.difference(Gateways.lockNames(site)))
 
-/** Checks that both lock files name this gateway as the owner, and that it serves. */
+/** Checks that the gateway answers requests, and that both lock files name this gateway as the owner. */
 export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<void> =>
   Effect.gen(function*() {
     const served = yield* Clients.instanceIdOf(site)
@@ -205,8 +208,8 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
     }))
 
 /**
- * Whether a lock file is empty. Without kernel locks, an empty file may belong to a start that is about to write its record. So the
- * next start takes the file only if the file is old.
+ * Whether a file in the lock folder is empty. Without kernel locks, an empty lock file may belong to a start that is about to write
+ * its record. So the next start takes over an empty file only once the file is old.
  */
 const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
   Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
@@ -226,8 +229,8 @@ const stop = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<Pr
 /**
  * Checks that the next start of a gateway succeeds without manual help, serves alone, and removes its files when it ends.
  *
- * The start must succeed at once, with one exception. Without kernel locks, an empty lock file may belong to a start that is in
- * progress. In that case, the start must succeed as soon as the files are old.
+ * The start must succeed at once, with one exception. Without kernel locks, an empty lock file may belong to another start that is
+ * in progress. So the start may be refused because of an empty file, but must succeed once that file is an hour old.
  *
  * A gateway may have died while it reclaimed the lock of a dead owner. The files that it left beside the lock files may stay,
  * because they block no start.
@@ -272,14 +275,14 @@ export type Result =
   | { readonly _tag: "Passed"; readonly outcome: string }
   | { readonly _tag: "Failed"; readonly what: string }
 
-/** Runs the check of one point. A failed assertion becomes a result, so that all failures are reported together at the end. */
+/** Runs one check of a sweep. A failed assertion becomes a `Failed` result, so that all failures are reported together at the end. */
 export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>): Effect.Effect<Result, never, R> =>
   Effect.match(Effect.sandbox(outcome), {
     onSuccess: (outcome): Result => ({ _tag: "Passed", outcome }),
     onFailure: (cause): Result => ({ _tag: "Failed", what: `${what}: ${Cause.pretty(cause)}` })
   })
 
-/** The summary of a sweep: for each outcome, one line with the number of points that had it. */
+/** The summary of a sweep: one line for each outcome, with the number of results that have this outcome. */
 export const summary = (title: string, results: ReadonlyArray<Result>): string => {
   const outcomes = results.map((result) => result._tag === "Passed" ? result.outcome : "FAILED")
   const counts = Object.entries(Array.groupBy(outcomes, (outcome) => outcome))
@@ -288,7 +291,7 @@ export const summary = (title: string, results: ReadonlyArray<Result>): string =
   return [`${title}: ${results.length}`, ...counts].join("\n")
 }
 
-/** Prints the summary, and fails if a point failed. */
+/** Prints the summary of the results, and fails if one of the results is `Failed`. */
 export const conclude = (title: string, results: ReadonlyArray<Result>): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Effect.sync(() => process.stdout.write(`${summary(title, results)}\n`))

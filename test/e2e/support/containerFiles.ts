@@ -74,7 +74,7 @@ export const dockerfile: Effect.Effect<Dockerfile> = Effect.map(read("Dockerfile
 })
 
 // ---------------------------------------------------------------------------
-// Compose: the keys of the Compose specification
+// The Compose file. The keys are those of the Compose specification.
 // ---------------------------------------------------------------------------
 
 const ComposeService = Schema.Struct({
@@ -111,7 +111,7 @@ export const compose: Effect.Effect<typeof Compose.Type> = Effect.flatMap(
 )
 
 // ---------------------------------------------------------------------------
-// Kubernetes: the keys of the API reference, core/v1 and apps/v1
+// Kubernetes manifests. The keys are those of the API reference, core/v1 and apps/v1.
 // ---------------------------------------------------------------------------
 
 const Metadata = Schema.Struct({

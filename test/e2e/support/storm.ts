@@ -27,7 +27,7 @@ const settle = (gateway: Processes.Running): Effect.Effect<Outcome> =>
 
 /**
  * Starts `starters` gateways with the same folders and port at the same time, and checks that exactly one gets the lock. Returns
- * this winner once all others have ended with an error that names it.
+ * this winner once all others have ended with an error that names the winner.
  */
 export const round = (site: Gateways.Site, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {

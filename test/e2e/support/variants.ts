@@ -9,7 +9,7 @@ import * as Path from "node:path"
 import * as Gateways from "./gateways.ts"
 import * as Program from "./program.ts"
 
-/** A copy of the program without the addon, so that it has no kernel locks. */
+/** Makes a copy of the program without the addon, so that the copy has no kernel locks. Returns the path of the copy. */
 export const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.flatMap(
   Gateways.temporaryFolder,
   (folder) =>
