@@ -111,8 +111,9 @@ const signalOf = (ended: Exit.Exit<unknown, unknown>): NodeJS.Signals | undefine
  * (pid_namespaces(7)). It then exits with the status that a shell shows for the signal.
  */
 const endBySignal = (signal: NodeJS.Signals): void => {
-  // This process may ignore the signal: Node ignores SIGPIPE, and nohup(1) starts programs with SIGHUP ignored. Node restores
-  // the default action of a signal when its last listener is removed. SIGKILL and SIGSTOP accept no listener.
+  // This process may ignore the signal: Node ignores SIGPIPE, and nohup(1) starts programs with SIGHUP ignored. Node restores a
+  // signal's default action when the signal's last listener is removed. So a listener is added and removed again. SIGKILL and
+  // SIGSTOP accept no listener, and no process can ignore them.
   if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.on(signal, () => {})
   process.removeAllListeners(signal)
   if (process.pid !== 1) process.kill(process.pid, signal)

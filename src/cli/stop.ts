@@ -151,7 +151,8 @@ const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
     const service = yield* SystemServices.find(config)
     if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
     const path = yield* SystemServices.lockOf(service.value)
-    // `None`: only root and the service's user may read the lock file, so this process cannot verify the owner of the lock.
+    // `path` is `None` if only root and the service's user may read the lock file. This process then cannot verify the lock's
+    // owner.
     if (Option.isNone(path)) {
       return yield* new StopOwner.OwnerSupervised({
         pid: service.value.pid,

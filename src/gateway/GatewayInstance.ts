@@ -152,7 +152,8 @@ const make = (
           ),
       lost: lock.lost
     })
-    // `Listener` is left out of the context on purpose, because Effect copies the context of an app several times per request.
+    // Effect copies the context of an app several times per request. So the context is kept small, and `Listener` is left out on
+    // purpose.
     return Context.make(Gateway, gateway).pipe(
       Context.add(HttpServer.HttpServer, Context.get(served, HttpServer.HttpServer))
     )

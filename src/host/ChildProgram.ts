@@ -114,7 +114,10 @@ export class ChildProgram extends Context.Tag("gateway-lock/ChildProgram")<Child
  */
 const firstInherited = 20
 
-/** The descriptor at which a child that `waits` reads the permission to begin. The shell `dash` accepts only one digit. */
+/**
+ * The descriptor at which a child that `waits` reads the permission to begin. It has one digit, because the shell `dash`
+ * redirects no descriptor with more digits.
+ */
 const gateDescriptor = 9
 
 /**

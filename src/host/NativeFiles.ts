@@ -19,7 +19,7 @@ export interface Identity {
 interface Native {
   /** The identity of the file at a path, with links followed, or of an open file by its descriptor. */
   readonly identify: (file: string | number) => Effect.Effect<Identity, PlatformError>
-  /** The path with its links resolved, and each name in the upper and lower case that the file system stores. */
+  /** The path with its links resolved. Each name has upper-case and lower-case letters as the file system stores them. */
   readonly realPath: (path: string) => Effect.Effect<string, PlatformError>
 }
 

@@ -1,9 +1,9 @@
 /**
- * Sends signals to other processes, and lists the ancestors of this process. `gateway stop` sends no signal to an ancestor, because
- * this process would end with it.
+ * Sends signals to other processes, and lists the ancestors of this process. `gateway stop` sends no signal to an ancestor,
+ * because a gateway that ends also ends the processes that it started.
  *
- * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the pid is still the
- * pid of the process whose pid and start time were recorded.
+ * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the process with that
+ * pid still has the start time that was recorded.
  *
  * @since 0.1.0
  */

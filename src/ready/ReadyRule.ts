@@ -1,5 +1,6 @@
 /**
- * Decides whether an owner is healthy by the rule in its record (`ready`). Owners with such a rule have no `/healthz`. Pure.
+ * Decides whether the owner of a lock is healthy. An owner's record, which is in the lock file, can contain a rule for this
+ * (`ready`). An owner with such a rule serves no `/healthz`. Pure.
  *
  * @since 0.1.0
  */

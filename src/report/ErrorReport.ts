@@ -74,8 +74,8 @@ export interface ErrorReportOptions {
 export type Requirements = GatewayList.Requirements
 
 /**
- * Finds the process that has the port, if the error is about a port and does not name that process. `find` loads another
- * module, so it runs only for such an error.
+ * Finds the process that uses the port, if the error is about a port and does not name that process. `find` loads another module,
+ * so it runs only for such an error.
  */
 const found = <R>(
   error: GatewayLockError,
@@ -86,8 +86,8 @@ const found = <R>(
 }
 
 /**
- * Collects what the facts of a failed start depend on. `find` looks for the process that has a port. It is called only if the
- * error does not name that process.
+ * Collects what the facts of a failed start depend on. `find` looks for the process that uses the port. It is called only if the
+ * error is about a port and does not name that process.
  *
  * @internal
  */

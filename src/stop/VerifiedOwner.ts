@@ -76,13 +76,14 @@ const whyNotSignalled = (
 const mustHaveOpen = ({ process, record }: LockInspection.Owner): boolean =>
   process.pid === record.pid || record.inheritsLock === true
 
-/** Sends a signal. Returns `false` if the process has ended meanwhile, and `true` if the signal was sent. */
+/** Sends a signal. Returns `true` if the signal was sent, and `false` if the process had already ended. */
 const unlessGone = (send: Effect.Effect<void, SignalFailed>): Effect.Effect<boolean, SignalFailed> =>
   Effect.catchIf(Effect.as(send, true), ({ why }) => why === "Gone", () => Effect.succeed(false))
 
 /**
  * Sends SIGKILL to the command that the wrapper `gateway exec` started, and to all descendants of the command. SIGKILL to the
- * wrapper alone would leave them running. Skips a process that has ended meanwhile. Returns whether a signal was sent.
+ * wrapper alone would leave them running. Skips a process that has already ended. Returns whether a signal was sent to at least
+ * one process.
  */
 const killCommand = ({ record }: LockInspection.Owner) =>
   Effect.gen(function*() {
@@ -176,7 +177,7 @@ export const signal = (
   Effect.gen(function*() {
     const signals = yield* Signals
     const advice = yield* currentAdvice
-    // Meanwhile, the instance may have released the lock, and another process may have acquired it. That new owner is not
+    // Before this call, the instance may have released the lock, and another process may have acquired it. That new owner is not
     // verified, because a refusal would be about the wrong process. The result is then `false`, and the caller waits until the
     // instance has ended.
     const { owner } = yield* look(options, (state) => isOf(state, instance))

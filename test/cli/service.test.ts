@@ -63,7 +63,10 @@ const invoke = (
     return { exit, out: yield* Ref.get(out), err: yield* Ref.get(err) }
   })
 
-/** Makes a command executor that runs no program. It records each command, and each command succeeds. */
+/**
+ * Makes a command executor that records each command instead of running it. It runs an empty script in place of the command, so
+ * each command succeeds.
+ */
 const programless = Effect.gen(function*() {
   const executor = yield* CommandExecutor.CommandExecutor
   const calls = yield* Ref.make<ReadonlyArray<string>>([])

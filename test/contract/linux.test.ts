@@ -112,7 +112,7 @@ unless(notLinux).describe("a process", () => {
           try {
             return Fs.readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(parent.pid)
           } catch {
-            // The process has ended in the meantime.
+            // The process ended after `readdirSync` had listed it.
             return false
           }
         })

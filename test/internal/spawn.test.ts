@@ -1,6 +1,6 @@
 /**
- * Tests each place that starts a program in three cases: the start throws, the program does not end, or SIGTERM does not
- * end it.
+ * Tests each place in `src` that starts a program. There are three cases: the start throws, the program does not end by itself,
+ * or SIGTERM does not end the program.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"

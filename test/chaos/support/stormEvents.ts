@@ -25,7 +25,7 @@ export const Orders = Schema.Struct({
   contender: Contender,
   folder: Schema.String,
   seed: Schema.String,
-  /** The worker ends after this number of turns, unless it dies earlier. */
+  /** The worker ends after this number of turns, unless it dies earlier. In each turn, the worker acquires and releases the lock. */
   turns: Schema.Int,
   /** How many of a thousand turns end with the death of the worker. */
   killsPerThousand: Schema.Int,

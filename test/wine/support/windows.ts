@@ -2,8 +2,8 @@
  * Runs gateways as Windows programs under wine: makes a site (folders and a port) for a gateway, starts the gateway, and reads
  * the files that it leaves.
  *
- * The fields of a `Gateways.Site` are Windows paths here, so that the checks of messages in other tests work unchanged.
- * `onDisk` returns the path on this machine.
+ * The fields of a `Gateways.Site` are Windows paths here. So the helpers of other tests that search messages for these paths work
+ * unchanged. `onDisk` converts such a path to a path on this machine.
  */
 import { assert } from "@effect/vitest"
 import { Deferred, Duration, Effect, FiberId, type Scope } from "effect"
