@@ -37,7 +37,7 @@ export interface ServiceCommand {
     GatewayConfig,
     "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile"
   >
-  /** The flags of the command line. The service is started with these flags only. */
+  /** The flags of this command line. The service is started with the same flags. */
   readonly flags: ReadonlyMap<string, string>
   /** The absolute path of Node. */
   readonly execPath: string
@@ -47,7 +47,7 @@ export interface ServiceCommand {
   readonly platform: string
   /** The ID of the user who installs the service. Default: the user of this process. */
   readonly uid?: number | undefined
-  /** The folders where the managers keep system services. */
+  /** The folders in which the service managers look for the definitions of system services. */
   readonly folders?: Pick<ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
 }
 

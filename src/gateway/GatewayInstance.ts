@@ -209,8 +209,8 @@ export const readiness = <E, R>(
   Effect.flatMap(Gateway, (gateway) => gateway.readiness(name, check, options))
 
 /**
- * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once the effect has ended, `whileHeld`
- * fails with `LockLost`.
+ * Runs an effect while the lock is held. If the lock is lost, `whileHeld` interrupts the effect, waits until it has ended, and
+ * then fails with `LockLost`.
  *
  * Use `whileHeld` for a gateway in a `ManagedRuntime` or in a `Scope` that you manage. For layers, use `launch` or `layerLost`.
  *

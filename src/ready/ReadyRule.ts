@@ -64,7 +64,7 @@ const byPort = (listener: Evidence["listener"]): Judgement => {
 }
 
 const byPath = (path: string, { listener, status }: Evidence): Judgement => {
-  // Any program can answer with a status of 200, so the answer of another process proves nothing.
+  // Any program can answer with a status of 200, so an answer of another process does not show that the owner is healthy.
   if (listener === "other") return byPort(listener)
   if (status === undefined) return unhealthy(`gave no answer to ${path} in time`)
   const detail = `answered ${path} with HTTP ${status}`

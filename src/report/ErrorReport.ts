@@ -143,7 +143,7 @@ const withoutFolders = (options: ErrorReportOptions): GatewayIdentity => ({
  * the same on Node.
  *
  * Pass the options of the layer that failed, because the commands in the report identify the gateway by these options. If the
- * error does not name the process that has the port, this function looks for the process, which takes a few seconds at most. It
+ * error does not name the process that uses the port, this function looks for the process, which takes a few seconds at most. It
  * finds system services only if the context has a `CommandExecutor`, as the context from `Gateway.layerNode` does.
  *
  * Changes nothing and never fails. An invalid option is a defect, `SettingInvalid`, as for `Gateway.layer`.
@@ -179,8 +179,8 @@ export const make = (
     const { error: known, start } = yield* gather(
       error,
       {
-        // No command accepts port 0, so the default port stands in for it. That is safe, because a command finds the lock by the
-        // config file and the state directory, not by the port.
+        // The report suggests commands with this address. No command accepts port 0, so they get the default port instead. They
+        // still find the lock, because a command finds it by the config file and the state directory.
         self: { ...self, host: address.host, port: address.port === 0 ? defaultAddress.port : address.port },
         app: { command: options.command ?? "npx gateway-lock", run: options.run }
       },

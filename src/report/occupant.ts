@@ -13,7 +13,7 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 
-/** A process that listens, if nothing else is known about it. */
+/** A process that listens on the port, if it is neither a known gateway nor a known system service. */
 export interface Listener {
   readonly pid: number
   readonly command?: string

@@ -17,7 +17,9 @@ import { canonical, isLoopback, urlHost } from "../Address.ts"
 
 /** A label of a host name (RFC 1123, 2.1). The underscore is allowed too, because container networks use it in names. */
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
-/** A last label that inet_aton(3) reads as the end of an IPv4 address: a decimal, octal or hexadecimal number. */
+/**
+ * A label that inet_aton(3) may read as the last number of an IPv4 address: decimal, octal or hexadecimal.
+ */
 const numeric = /^(?:\d+|0x[0-9a-f]*)$/
 
 /**
@@ -117,7 +119,7 @@ export const normalOrigin = (text: string): Option.Option<string> =>
 // ---------------------------------------------------------------------------
 
 /**
- * The entry of a list of hosts or origins that allows any host or any origin.
+ * In a list of hosts, this entry allows any host. In a list of origins, it allows any origin.
  *
  * @internal
  */

@@ -91,7 +91,7 @@ const killCommand = ({ record }: LockInspection.Owner) =>
     const table = yield* ProcessTable
     if (child === undefined || (yield* table.liveness(child)) !== "Alive") return false
     const { send } = yield* Signals
-    // Parents are killed before their children, so that they start no more processes.
+    // Each parent is killed before its children, so that it starts no new child in place of a killed one.
     const sent = yield* Effect.forEach(
       yield* table.tree([child.pid]),
       (process) => unlessGone(send(process, "SIGKILL"))
@@ -184,7 +184,8 @@ export const signal = (
     if (Option.isNone(owner)) return false
     const { process, record } = owner.value
     // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. If the wrapper
-    // `gateway exec` was killed, only its command is left. `phase` was the phase of the wrapper, so the command gets the signal.
+    // `gateway exec` was killed, only its command is left. The recorded `phase` is that of the wrapper and not of the command, so
+    // the command gets the signal in any phase.
     if (what === "SIGTERM" && record.phase === "draining" && process.pid === record.pid) return false
     const send = Effect.zipWith(
       what === "SIGKILL" ? killCommand(owner.value) : Effect.succeed(false),

@@ -138,7 +138,7 @@ describe("service print", () => {
         GATEWAY_PORT: "18790",
         GATEWAY_PROFILE: "a-b",
         GATEWAY_SUPERVISOR: "none",
-        // An empty variable counts as unset, as in the shell.
+        // An empty variable counts as unset, so there is no warning for it.
         GATEWAY_HOST: "",
         GATEWAY_DRAIN_TIMEOUT: "1 second",
         GATEWAY_HEALTH_TIMEOUT: "3 seconds"

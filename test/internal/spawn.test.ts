@@ -54,7 +54,7 @@ const checkThrowing = ([name, place]: Place) =>
 
 /**
  * Checks that a program that ignores SIGTERM and does not end is killed after its time limit, and that the caller then goes on.
- * The place runs in an uninterruptible region, because the kill must work there as well.
+ * The code that starts the program runs in an uninterruptible region, because the kill must work there as well.
  */
 const checkHanging = ([name, place]: Place) =>
   Effect.gen(function*() {

@@ -40,7 +40,10 @@ export interface StormOptions {
   readonly atLeast: Duration.DurationInput
   /** The storm ends after this time at the latest. */
   readonly atMost: Duration.DurationInput
-  /** How many of a thousand turns end with the death of the worker. In a turn, a worker acquires and releases the lock. Default: 40. */
+  /**
+   * How many of a thousand turns end because the worker kills itself. In a turn, a worker acquires and releases the lock.
+   * Default: 40.
+   */
   readonly killsPerThousand?: number
   /** The milliseconds after which a worker that waits for the lock tries again. Default: 50. */
   readonly pollMillis?: number

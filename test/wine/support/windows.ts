@@ -221,8 +221,8 @@ const wordsOf = (site: Gateways.Site, options: GatewayOptions) => [
 ]
 
 /**
- * Starts a gateway. Its working directory is the root folder of the site, because the stand-in for PowerShell looks for its
- * settings in the working directory.
+ * Starts a gateway. Its working directory is the root folder of the site, because the program that replaces PowerShell in these
+ * tests reads its settings from there.
  */
 export const startGateway = (
   site: Gateways.Site,
@@ -235,7 +235,10 @@ export const startListening = (
   options: GatewayOptions = {}
 ): Effect.Effect<Running, never, Scope.Scope> => Effect.tap(startGateway(site, options), ({ listening }) => listening)
 
-/** Runs `command` for a site, or a start that ends by itself, and waits for the end. */
+/**
+ * Runs one command of the program `gateway` for a site, and waits until that command has ended by itself. The default command is
+ * `run`.
+ */
 export const gateway = (site: Gateways.Site, options: GatewayOptions = {}): Effect.Effect<Processes.Ended> =>
   run(wordsOf(site, options), { cwd: site.root, ...options })
 
