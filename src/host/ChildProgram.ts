@@ -78,8 +78,9 @@ export interface StartedChild {
   /** Completes when the child has ended. */
   readonly ended: Effect.Effect<ChildExit>
   /**
-   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. They
-   * also inherit a pipe, and the kernel reports its end, so no polling is needed. Completes at once if `inherits` is empty.
+   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. These
+   * processes also inherit one end of a pipe. The kernel reports when the last of them has closed it, so no polling is needed.
+   * Completes at once if `inherits` is empty.
    */
   readonly deserted: Effect.Effect<void>
   /**

@@ -1,6 +1,6 @@
 /**
  * Sends signals to other processes, and lists the ancestors of this process. `gateway stop` sends no signal to an ancestor,
- * because a gateway that ends also ends the processes that it started.
+ * because this process may end with the gateway under which it runs.
  *
  * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the process with that
  * pid still has the start time that was recorded.
@@ -96,7 +96,7 @@ const tolerance = 1
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** The most ancestors to list. The limit ends the search if pids are reused during it and lead from one process to another. */
+/** The most ancestors to list. The kernel may reuse pids during the search. The limit keeps the search short even then. */
 const maxAncestors = 128
 
 /**

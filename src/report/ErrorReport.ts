@@ -54,13 +54,15 @@ export interface ErrorReportOptions {
   /** Default: the profile's state directory. */
   readonly stateDir?: string | undefined
   /**
-   * How the reader runs the program `gateway`, which can also inspect and stop a gateway that an app runs with the library.
-   * Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway` is shorter.
+   * The command with which the reader of the report runs the program `gateway`. That program can also inspect and stop a gateway
+   * that an app runs with the library. Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway`
+   * is shorter.
    */
   readonly command?: string | undefined
   /**
-   * Builds the command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. Only you
-   * know this command. By default the report leaves out the facts that need this command: `run`, `runBeside` and `runElsewhere`.
+   * Builds the command that starts your program with changed options: `({ port = 3000 }) => "node server.js --port " + port`.
+   * Only you know this command. By default the report leaves out the facts that need this command: `run`, `runBeside` and
+   * `runElsewhere`.
    */
   readonly run?: ((change: RunChange) => string) | undefined
 }

@@ -1,6 +1,7 @@
 /**
- * A start has failed because its port is in use. This module finds the process that uses the port: another gateway that `gateway
- * list` knows, a system service, or any process that listens. This module is loaded only if the error does not name the process.
+ * A start has failed because its port is in use. This module finds the process that uses the port: another gateway, found as by
+ * `gateway list`, a system service, or any process that listens. This module is loaded only if the error does not name the
+ * process.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"

@@ -17,9 +17,7 @@ import { canonical, isLoopback, urlHost } from "../Address.ts"
 
 /** A label of a host name (RFC 1123, 2.1). The underscore is allowed too, because container networks use it in names. */
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
-/**
- * A label that inet_aton(3) may read as the last number of an IPv4 address: decimal, octal or hexadecimal.
- */
+/** A label that inet_aton(3) may read as the last number of an IPv4 address: decimal, octal or hexadecimal. */
 const numeric = /^(?:\d+|0x[0-9a-f]*)$/
 
 /**
@@ -99,7 +97,7 @@ const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
 
 /**
  * The normal form of an origin (RFC 6454, 6.2). A web page's origin consists of its scheme, its host and its port. The port is
- * left out if it is the scheme's default port. An origin with another scheme than `http` or `https`, such as `file://` or
+ * left out if it is the scheme's default port. An origin whose scheme is not `http`, `https`, `ws` or `wss`, such as
  * `tauri://localhost`, is put in lower case and is not changed otherwise. `null` is a valid origin.
  *
  * @internal

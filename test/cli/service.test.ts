@@ -44,7 +44,7 @@ const options: ServiceOptions = {
   args: command.flags
 }
 
-/** Runs the command. Returns its output and its exit. */
+/** Runs `command`, with these changes, by the function `service`. Returns its output and its exit. */
 const invoke = (
   changes: Partial<ServiceCommand>,
   environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }

@@ -186,7 +186,7 @@ const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Op
     )
   })
 
-/** Runs `act` when a process makes its system call number `at`, counted from now. Returns the count of the calls so far. */
+/** Runs `act` when a process makes its system call number `at`, counted from now. Returns a function that gives the count so far. */
 const onceAtCall = (host: Host, pid: number, at: number, act: Effect.Effect<unknown>) =>
   atCall(host, pid, (call) => call === at ? Effect.as(act, Option.none()) : Effect.succeedNone)
 

@@ -292,7 +292,7 @@ for (const { kernel, mode, skip } of modes) {
           assert.notStrictEqual(file.id, a.file.id)
           assert.strictEqual(Option.getOrThrow(Option.getOrThrow(file.leftover).record).instanceId, "a")
           assert.strictEqual((yield* held(path, "b")).fileId, file.id)
-          // The release of the old owner does not affect the new one.
+          // When the old owner releases its lock, the file of the new owner stays.
           yield* a.release
           assert.deepStrictEqual(yield* file.check, Option.none())
           if (isLinux) assert.strictEqual(yield* openCount(folder), 1)

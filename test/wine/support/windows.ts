@@ -82,7 +82,7 @@ export const record = (site: Gateways.Site) =>
 // programs
 // ---------------------------------------------------------------------------
 
-/** A test waits at most this long for a program, even on a busy machine. */
+/** The longest time that a test waits for a line of a program or for its end. The time is long enough for a busy machine. */
 const patience = Duration.seconds(60)
 
 export interface StartOptions {
@@ -193,11 +193,11 @@ export const terminate = (pid: number): Effect.Effect<void> =>
 // ---------------------------------------------------------------------------
 
 export interface GatewayOptions extends StartOptions {
-  /** Replaces `run`. */
+  /** The command of the program `gateway`. Default: `run`. */
   readonly command?: string
-  /** More flags, after those that name the site. */
+  /** Flags in addition to those for the port and the folders of the site. */
   readonly flags?: ReadonlyArray<string>
-  /** All flags, in place of those that name the site. */
+  /** Flags in place of those for the port and the folders of the site. */
   readonly args?: ReadonlyArray<string>
   readonly main?: string
 }
