@@ -32,11 +32,14 @@ import { program } from "./program.ts"
 import { Stdout, writeLive } from "./Stdout.ts"
 import * as StopSignals from "./stopSignals.ts"
 
-/** Whether `exec` got SIGHUP, which the kernel sends when the terminal is closed. */
+/** Whether this process, running `gateway exec`, has received SIGHUP. The kernel sends SIGHUP when the terminal is closed. */
 let isHungUp = false
 
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
-/** Whether the command is `exec`. It needs its own signal handling, because it relays signals to the program that it runs. */
+/**
+ * Whether this process runs `gateway exec`. That command needs its own signal handling, because it relays signals to the program
+ * that it starts.
+ */
 const isExec = namesCommand(process.argv.slice(2), "exec")
 const signals = isExec ? undefined : StopSignals.listen({
   source: process,
@@ -101,18 +104,19 @@ const leaveTerminal = (): void => {
   }
 }
 
-/** The signal that ended the command of `exec`. `undefined` if no signal ended it. */
+/** The signal that ended the command that `gateway exec` ran. `undefined` if no signal ended it. */
 const signalOf = (ended: Exit.Exit<unknown, unknown>): NodeJS.Signals | undefined =>
   Exit.isSuccess(ended) && ended.value instanceof ExitStatus.EndedBySignal ? ended.value.signal : undefined
 
 /**
- * Ends this process, which ran a command for `exec`, by the signal that ended the command. The parent of this process then sees
- * the same end as if it had run the command itself. As pid 1 of a PID namespace, a process cannot end itself by a signal
- * (pid_namespaces(7)). It then exits with the status that a shell shows for the signal.
+ * Ends this process, which ran a command for `gateway exec`, by the signal that ended the command. The parent of this process
+ * then sees the same end as if it had run the command itself. As pid 1 of a PID namespace, a process cannot end itself by a
+ * signal (pid_namespaces(7)). It then exits with the status that a shell shows for the signal.
  */
 const endBySignal = (signal: NodeJS.Signals): void => {
-  // This process may ignore the signal: Node ignores SIGPIPE, and nohup(1) starts programs with SIGHUP ignored. Node restores
-  // the default action of a signal when its last listener is removed. SIGKILL and SIGSTOP accept no listener.
+  // This process may ignore the signal: Node ignores SIGPIPE, and nohup(1) starts programs with SIGHUP ignored. Node restores a
+  // signal's default action when the signal's last listener is removed. So a listener is added and removed again. SIGKILL and
+  // SIGSTOP accept no listener, and no process can ignore them.
   if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.on(signal, () => {})
   process.removeAllListeners(signal)
   if (process.pid !== 1) process.kill(process.pid, signal)

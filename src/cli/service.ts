@@ -26,18 +26,18 @@ import { type OutputFailed, print } from "./Stdout.ts"
 
 export interface ServiceCommand {
   readonly action: "print" | "install" | "uninstall"
-  /** The service manager as typed. `undefined`: the manager of the platform. */
+  /** The service manager, in the form that was typed. `undefined`: the manager of the platform. */
   readonly manager: string | undefined
   /** Whether the service is for the whole machine instead of this user. */
   readonly system: boolean
-  /** The user that a system service runs as, as typed. */
+  /** The user that a system service runs as, in the form that was typed. */
   readonly user: string | undefined
   readonly dryRun: boolean
   readonly config: Pick<
     GatewayConfig,
     "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile"
   >
-  /** The flags of the command line. The service is started with these flags only. */
+  /** The flags of this command line. The service is started with the same flags. */
   readonly flags: ReadonlyMap<string, string>
   /** The absolute path of Node. */
   readonly execPath: string
@@ -47,7 +47,7 @@ export interface ServiceCommand {
   readonly platform: string
   /** The ID of the user who installs the service. Default: the user of this process. */
   readonly uid?: number | undefined
-  /** The folders where the managers keep system services. */
+  /** The folders in which the service managers look for the definitions of system services. */
   readonly folders?: Pick<ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
 }
 
@@ -218,7 +218,7 @@ const warnOfPaths = (service: ServiceOptions) =>
     Effect.forEach((advice) => notice(StablePaths.describe(advice)), { discard: true })
   )
 
-/** The flags of the service: those of the command line, with absolute paths. */
+/** Returns the flags with which the service starts the gateway. They are the flags of this command line, with absolute paths. */
 const argsOf = (
   { config, flags }: Pick<ServiceCommand, "config" | "flags">,
   isSystemUnit: boolean

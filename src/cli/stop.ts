@@ -1,5 +1,6 @@
 /**
- * `gateway stop`, and the first part of `gateway run --force`: before the start, it stops the process that owns the lock.
+ * `gateway stop`. Also the first part of `gateway run --force`, which stops the process that owns the lock before the gateway
+ * starts.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -32,7 +33,7 @@ export interface StopCommand {
   readonly config: StopConfig
   /** The settings that were given on the command line. */
   readonly flags: ReadonlyMap<string, string>
-  /** The value as typed, not yet parsed. */
+  /** The value of `--timeout` in the form that was typed, not yet parsed. */
   readonly timeout: string | undefined
   readonly force: boolean
   /** Whether stderr is a terminal. If so, the command prints its progress while it waits. */
@@ -151,7 +152,8 @@ const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
     const service = yield* SystemServices.find(config)
     if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
     const path = yield* SystemServices.lockOf(service.value)
-    // `None`: only root and the service's user may read the lock file, so this process cannot verify the owner of the lock.
+    // `path` is `None` if only root and the service's user may read the lock file. This process then cannot verify the lock's
+    // owner.
     if (Option.isNone(path)) {
       return yield* new StopOwner.OwnerSupervised({
         pid: service.value.pid,

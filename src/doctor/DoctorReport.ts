@@ -50,7 +50,7 @@ export const Severity = Schema.Literal("ok", "info", "warning", "error")
 export type Severity = typeof Severity.Type
 
 /**
- * One result of the examination. Warnings and errors have a remedy.
+ * One result of an examination by `gateway doctor`. Warnings and errors have a remedy.
  *
  * @since 0.1.0
  * @category models

@@ -1,5 +1,5 @@
 /**
- * The `Gateway` service of a running gateway, and the layer that serves once the lock is held. Exported by `Gateway`.
+ * The `Gateway` service of a running gateway, and the layer that serves once the lock is held. The module `Gateway` exports both.
  */
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -54,7 +54,7 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly address: Address
   /** `ws://<host>:<port>` */
   readonly url: string
-  /** The path of the lock file of this gateway's config. */
+  /** The path of the lock file for this gateway's config file. */
   readonly lockPath: string
   /**
    * What keeps other processes from acquiring the lock: a kernel lock (`kernel`), or only the owner record in the lock file
@@ -72,9 +72,9 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   /** Completes when shutdown begins, with the reason. */
   readonly drainBegan: Effect.Effect<string>
   /**
-   * Protects an app with the token. A client sends the token as `Authorization: Bearer` or as a WebSocket subprotocol. A request
-   * without the token gets 401. If no token is set, returns the app unchanged. An app that is not protected answers every request
-   * whose `Host` and `Origin` are allowed.
+   * Protects an app with the gateway's access token. A client sends the token as `Authorization: Bearer` or as a WebSocket
+   * subprotocol. A request without the token gets 401. If no token is set, returns the app unchanged. An app that is not
+   * protected answers every request whose `Host` and `Origin` are allowed.
    */
   readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
   /** Adds a check to `/readyz`, until the scope closes. See `Gateway.readiness`. */
@@ -152,7 +152,8 @@ const make = (
           ),
       lost: lock.lost
     })
-    // `Listener` is left out of the context on purpose, because Effect copies the context of an app several times per request.
+    // Effect copies the context of an app several times per request. So the context is kept small, and `Listener` is left out on
+    // purpose.
     return Context.make(Gateway, gateway).pipe(
       Context.add(HttpServer.HttpServer, Context.get(served, HttpServer.HttpServer))
     )
@@ -208,8 +209,8 @@ export const readiness = <E, R>(
   Effect.flatMap(Gateway, (gateway) => gateway.readiness(name, check, options))
 
 /**
- * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once the effect has ended, `whileHeld`
- * fails with `LockLost`.
+ * Runs an effect while the lock is held. If the lock is lost, `whileHeld` interrupts the effect, waits until it has ended, and
+ * then fails with `LockLost`.
  *
  * Use `whileHeld` for a gateway in a `ManagedRuntime` or in a `Scope` that you manage. For layers, use `launch` or `layerLost`.
  *

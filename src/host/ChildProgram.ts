@@ -78,8 +78,9 @@ export interface StartedChild {
   /** Completes when the child has ended. */
   readonly ended: Effect.Effect<ChildExit>
   /**
-   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. They
-   * also inherit a pipe, and the kernel reports its end, so no polling is needed. Completes at once if `inherits` is empty.
+   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. These
+   * processes also inherit one end of a pipe. The kernel reports when the last of them has closed it, so no polling is needed.
+   * Completes at once if `inherits` is empty.
    */
   readonly deserted: Effect.Effect<void>
   /**
@@ -114,7 +115,10 @@ export class ChildProgram extends Context.Tag("gateway-lock/ChildProgram")<Child
  */
 const firstInherited = 20
 
-/** The descriptor at which a child that `waits` reads the permission to begin. The shell `dash` accepts only one digit. */
+/**
+ * The descriptor at which a child that `waits` reads the permission to begin. It has one digit, because the shell `dash`
+ * redirects no descriptor with more digits.
+ */
 const gateDescriptor = 9
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Finds the processes that have inherited a locked file.
+ * Finds the processes that hold a lock through an open file that they have inherited.
  *
  * @since 0.1.0
  */

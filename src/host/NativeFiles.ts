@@ -19,7 +19,7 @@ export interface Identity {
 interface Native {
   /** The identity of the file at a path, with links followed, or of an open file by its descriptor. */
   readonly identify: (file: string | number) => Effect.Effect<Identity, PlatformError>
-  /** The path with its links resolved, and each name in the upper and lower case that the file system stores. */
+  /** The path with its links resolved. Each name has upper-case and lower-case letters as the file system stores them. */
   readonly realPath: (path: string) => Effect.Effect<string, PlatformError>
 }
 
@@ -97,12 +97,12 @@ export const identify: Effect.Effect<Identify> = Effect.gen(function*() {
   }
 })
 
-/** Whether file systems of a platform ignore upper and lower case by default. */
+/** Whether the file systems of a platform by default ignore the difference between upper and lower case. */
 export const ignoresCase = (platform: string): boolean => platform === "darwin" || platform === "win32"
 
 /**
- * The form of a path for comparing it with another path. APFS and NTFS ignore case. APFS also ignores how accents are
- * composed.
+ * The form of a path for comparing it with another path. APFS and NTFS ignore case. To APFS, an accented letter equals the letter
+ * followed by a combining accent.
  */
 export const foldPath = (platform: string, path: string): string =>
   ignoresCase(platform) ? path.normalize("NFC").toLowerCase() : path

@@ -23,13 +23,13 @@ import { readFileSync } from "node:fs"
 export type Terminal = "None" | "Foreground" | "Background"
 
 /**
- * The signals that this process gets.
+ * The signals that this process receives.
  *
  * @since 0.1.0
  * @category tags
  */
 export class ReceivedSignals extends Context.Tag("gateway-lock/ReceivedSignals")<ReceivedSignals, {
-  /** Receives these signals until the scope closes. Meanwhile, none of them has its default action. */
+  /** Receives these signals until the scope closes. Until then, none of them has its default action. */
   readonly listen: (
     signals: ReadonlyArray<NodeJS.Signals>
   ) => Effect.Effect<Queue.Dequeue<NodeJS.Signals>, never, Scope.Scope>
@@ -49,9 +49,8 @@ export const parseTerminal = (stat: string): Terminal => {
 }
 
 /**
- * How this process is connected to a terminal now. Without `/proc` (macOS) the result is a guess from the standard streams. If one is a
- * terminal, this process is most likely in the foreground: the kernel stops a background process that reads from its terminal, and
- * this process is not stopped.
+ * How this process is connected to a terminal now. Without `/proc` (macOS) the result is a guess: `Foreground` if one of the
+ * standard streams is a terminal, otherwise `None`.
  */
 const terminalNow = (): Terminal => {
   try {

@@ -1,9 +1,9 @@
 /**
- * Sends signals to other processes, and lists the ancestors of this process. `gateway stop` sends no signal to an ancestor, because
- * this process would end with it.
+ * Sends signals to other processes, and lists the ancestors of this process. `gateway stop` sends no signal to an ancestor,
+ * because this process may end with the gateway under which it runs.
  *
- * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the pid is still the
- * pid of the process whose pid and start time were recorded.
+ * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the process with that
+ * pid still has the start time that was recorded.
  *
  * @since 0.1.0
  */
@@ -96,7 +96,7 @@ const tolerance = 1
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** The most ancestors to list. The limit ends the search if pids are reused during it and lead from one process to another. */
+/** The most ancestors to list. The kernel may reuse pids during the search. The limit keeps the search short even then. */
 const maxAncestors = 128
 
 /**

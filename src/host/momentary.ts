@@ -12,8 +12,9 @@ import { errnoOf } from "../internal/errno.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 
 /**
- * The codes of momentary refusals. libuv maps `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION` to `EBUSY`, and
- * `ERROR_ACCESS_DENIED` to `EPERM` (`uv_translate_sys_error` in `src/win/error.c`). A pending removal also gives `EPERM`.
+ * The error codes of operations that Windows refuses for only a moment. libuv maps `ERROR_SHARING_VIOLATION` and
+ * `ERROR_LOCK_VIOLATION` to `EBUSY`, and `ERROR_ACCESS_DENIED` to `EPERM` (`uv_translate_sys_error` in `src/win/error.c`). A
+ * pending removal also gives `EPERM`.
  */
 const codes = new Set(["EBUSY", "EPERM", "EACCES"])
 

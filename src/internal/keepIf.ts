@@ -4,8 +4,8 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
 /**
- * Runs `self`, and keeps its resources if `isKept` accepts its value, as `keepIf` does. Also returns the scope of the resources, so
- * that the caller can release them before its own scope closes.
+ * Runs `self`. If `isKept` accepts the value of `self`, its resources stay acquired until the caller's scope closes. Otherwise
+ * they are released at once. Also returns the scope of the resources, so that the caller can release them earlier.
  */
 export const keepIfScoped = <A, E, R>(
   self: Effect.Effect<A, E, R>,

@@ -20,7 +20,7 @@ const entry = "entry.cjs"
  */
 const cacheSuffix = `.${process.versions.v8}-${process.arch}.cache`
 
-/** Called for every loaded script, with the path for its compiled code. The build uses this call to write the file. */
+/** Called for every loaded script, with the path for its compiled code. The build then writes the compiled code to that path. */
 export type OnScript = (script: Script, cachePath: string) => void
 
 const readIfPresent = (path: string): Buffer | undefined => {

@@ -60,7 +60,7 @@ const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, Pla
     return [...names.values()].every(({ links, seen }) => links === seen)
   })
 
-/** Whether a start would take the group's access to the folder away. Changes nothing. */
+/** Whether a start of a gateway would take the group's access to this folder away. The check itself changes nothing. */
 export const isClosable = (
   folder: string,
   info: FileSystem.File.Info

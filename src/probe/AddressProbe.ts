@@ -15,8 +15,8 @@ export interface Look {
 const isUnreachable = ({ answer }: Look): boolean => answer._tag === "NoListener" && answer.unreachable === true
 
 /**
- * Probes all the addresses at the same time. If 127.0.0.1 is unreachable, then also probes `::1`, because a gateway on
- * a host without 127.0.0.1 binds `::1` as its guard address.
+ * Probes, at the same time, all addresses that a gateway for `address` binds. Every gateway also binds 127.0.0.1, or `::1` on a
+ * host that has no 127.0.0.1. So `::1` is probed as well if 127.0.0.1 is unreachable.
  */
 export const lookAt = (health: HealthProbe["Type"], address: Address): Effect.Effect<ReadonlyArray<Look>> =>
   Effect.gen(function*() {

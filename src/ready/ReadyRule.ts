@@ -1,5 +1,6 @@
 /**
- * Decides whether an owner is healthy by the rule in its record (`ready`). Owners with such a rule have no `/healthz`. Pure.
+ * Decides whether the owner of a lock is healthy. An owner's record, which is in the lock file, can contain a rule for this
+ * (`ready`). An owner with such a rule serves no `/healthz`. Pure.
  *
  * @since 0.1.0
  */
@@ -63,7 +64,7 @@ const byPort = (listener: Evidence["listener"]): Judgement => {
 }
 
 const byPath = (path: string, { listener, status }: Evidence): Judgement => {
-  // Any program can answer with a status of 200, so the answer of another process proves nothing.
+  // Any program can answer with a status of 200, so an answer of another process does not show that the owner is healthy.
   if (listener === "other") return byPort(listener)
   if (status === undefined) return unhealthy(`gave no answer to ${path} in time`)
   const detail = `answered ${path} with HTTP ${status}`

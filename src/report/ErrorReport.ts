@@ -54,13 +54,15 @@ export interface ErrorReportOptions {
   /** Default: the profile's state directory. */
   readonly stateDir?: string | undefined
   /**
-   * How the reader runs the program `gateway`, which can also inspect and stop a gateway that an app runs with the library.
-   * Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway` is shorter.
+   * The command with which the reader of the report runs the program `gateway`. That program can also inspect and stop a gateway
+   * that an app runs with the library. Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway`
+   * is shorter.
    */
   readonly command?: string | undefined
   /**
-   * Builds the command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. Only you
-   * know this command. By default the report leaves out the facts that need this command: `run`, `runBeside` and `runElsewhere`.
+   * Builds the command that starts your program with changed options: `({ port = 3000 }) => "node server.js --port " + port`.
+   * Only you know this command. By default the report leaves out the facts that need this command: `run`, `runBeside` and
+   * `runElsewhere`.
    */
   readonly run?: ((change: RunChange) => string) | undefined
 }
@@ -74,8 +76,8 @@ export interface ErrorReportOptions {
 export type Requirements = GatewayList.Requirements
 
 /**
- * Finds the process that has the port, if the error is about a port and does not name that process. `find` loads another
- * module, so it runs only for such an error.
+ * Finds the process that uses the port, if the error is about a port and does not name that process. `find` loads another module,
+ * so it runs only for such an error.
  */
 const found = <R>(
   error: GatewayLockError,
@@ -86,8 +88,8 @@ const found = <R>(
 }
 
 /**
- * Collects what the facts of a failed start depend on. `find` looks for the process that has a port. It is called only if the
- * error does not name that process.
+ * Collects what the facts of a failed start depend on. `find` looks for the process that uses the port. It is called only if the
+ * error is about a port and does not name that process.
  *
  * @internal
  */
@@ -143,7 +145,7 @@ const withoutFolders = (options: ErrorReportOptions): GatewayIdentity => ({
  * the same on Node.
  *
  * Pass the options of the layer that failed, because the commands in the report identify the gateway by these options. If the
- * error does not name the process that has the port, this function looks for the process, which takes a few seconds at most. It
+ * error does not name the process that uses the port, this function looks for the process, which takes a few seconds at most. It
  * finds system services only if the context has a `CommandExecutor`, as the context from `Gateway.layerNode` does.
  *
  * Changes nothing and never fails. An invalid option is a defect, `SettingInvalid`, as for `Gateway.layer`.
@@ -179,8 +181,8 @@ export const make = (
     const { error: known, start } = yield* gather(
       error,
       {
-        // No command accepts port 0, so the default port stands in for it. That is safe, because a command finds the lock by the
-        // config file and the state directory, not by the port.
+        // The report suggests commands with this address. No command accepts port 0, so they get the default port instead. They
+        // still find the lock, because a command finds it by the config file and the state directory.
         self: { ...self, host: address.host, port: address.port === 0 ? defaultAddress.port : address.port },
         app: { command: options.command ?? "npx gateway-lock", run: options.run }
       },

@@ -1,6 +1,7 @@
 /**
- * Finds the process that has the port that a failed start wanted to use. That process can be another gateway that `gateway list`
- * knows, a system service, or any process that listens. This module is loaded only if the error does not name the process.
+ * A start has failed because its port is in use. This module finds the process that uses the port: another gateway, found as by
+ * `gateway list`, a system service, or any process that listens. This module is loaded only if the error does not name the
+ * process.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
@@ -13,15 +14,15 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 
-/** A process that listens, if nothing else is known about it. */
+/** A process that listens on the port, if it is neither a known gateway nor a known system service. */
 export interface Listener {
   readonly pid: number
   readonly command?: string
 }
 
 /**
- * The gateway that has the port, according to the lock files on this host. It is the owner of a lock. Either the answer from the
- * port has the owner's instance id, or the owner's process listens on the port.
+ * The gateway that uses the port, found by the lock files on this host. This gateway is the owner of one of these locks. Either
+ * the answer from the port has the owner's instance id, or the owner's process listens on the port.
  */
 const gatewayAt = ({ port }: Address, listener: Listener | undefined) =>
   Effect.map(GatewayList.list({ listeners: false }), ({ gateways }): Holder | undefined => {
@@ -55,7 +56,7 @@ export interface Found {
   readonly listener: Listener | undefined
 }
 
-/** An error about a port that another process has. */
+/** An error about a port that another process uses. */
 export type Occupied = PortInUse | OwnerHealthy | OwnerUnhealthy
 
 const withHolder = (error: Occupied, holder: Holder): GatewayLockError => {
@@ -76,7 +77,7 @@ const withHolder = (error: Occupied, holder: Holder): GatewayLockError => {
 }
 
 /**
- * The system service that has the port. `None` if there is no `CommandExecutor`, because `systemctl` cannot be run without it.
+ * The system service that uses the port. `None` if there is no `CommandExecutor`, because `systemctl` cannot be run without it.
  */
 const serviceOn = ({ port }: Address) =>
   Effect.flatMap(
@@ -88,7 +89,7 @@ const serviceOn = ({ port }: Address) =>
     })
   )
 
-/** Looks for the process that has the port. Never fails. */
+/** Looks for the process that uses the port. Never fails. */
 export const find = (error: Occupied): Effect.Effect<Found, never, GatewayList.Requirements> =>
   Effect.gen(function*() {
     const listener = yield* listenerAt(error)

@@ -17,7 +17,7 @@ import { canonical, isLoopback, urlHost } from "../Address.ts"
 
 /** A label of a host name (RFC 1123, 2.1). The underscore is allowed too, because container networks use it in names. */
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
-/** A last label that inet_aton(3) reads as the end of an IPv4 address: a decimal, octal or hexadecimal number. */
+/** A label that inet_aton(3) may read as the last number of an IPv4 address: decimal, octal or hexadecimal. */
 const numeric = /^(?:\d+|0x[0-9a-f]*)$/
 
 /**
@@ -90,15 +90,15 @@ const originText = ({ host, port, scheme }: Origin): string =>
 
 /**
  * An origin that a desktop shell or a browser extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. The part
- * after the scheme may be empty, and only the shell or extension knows its meaning. Its characters are those of RFC 3986, 3.2.2,
- * without user information and commas.
+ * after the scheme may be empty, and only the shell or extension knows what it means. The characters of this part are those of
+ * RFC 3986, 3.2.2, without user information and commas.
  */
 const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
 
 /**
  * The normal form of an origin (RFC 6454, 6.2). A web page's origin consists of its scheme, its host and its port. The port is
- * left out if it is the scheme's default port. An origin of another scheme, such as `file://` or `tauri://localhost`, is put in
- * lower case and is not changed otherwise. `null` is a valid origin.
+ * left out if it is the scheme's default port. An origin whose scheme is not `http`, `https`, `ws` or `wss`, such as
+ * `tauri://localhost`, is put in lower case and is not changed otherwise. `null` is a valid origin.
  *
  * @internal
  */
@@ -117,7 +117,7 @@ export const normalOrigin = (text: string): Option.Option<string> =>
 // ---------------------------------------------------------------------------
 
 /**
- * The entry of a list of hosts or origins that allows any host or any origin.
+ * In a list of hosts, this entry allows any host. In a list of origins, it allows any origin.
  *
  * @internal
  */
@@ -229,8 +229,9 @@ const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRA
 
 /**
  * Whether a host is a loopback host, or a name under `localhost` such as `app.localhost`. For these names, browsers connect to
- * loopback and never ask DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` alone rejects names under
- * `localhost`. It also judges hosts that a gateway binds, and for these the system's resolver may ask DNS and get any address.
+ * loopback and never ask DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` alone rejects names
+ * under `localhost`, because it is also used for hosts that a gateway binds. To bind such a name, the system's resolver may ask
+ * DNS and get any address.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 
@@ -325,7 +326,7 @@ export const judgePerConnection = (rules: Rules): (head: Head) => Verdict => {
       && head.target.startsWith("/")
     ) return admitted
     const verdict = judge(head, rules)
-    // A public path is admitted under any `Host`, so its `Host` must not be trusted for other paths.
+    // A request for a public path is admitted with any `Host`, so this `Host` must not become the admitted one for other paths.
     if (verdict._tag === "Admitted" && !head.isOpen) admittedHost = host
     return verdict
   }

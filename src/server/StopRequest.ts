@@ -9,8 +9,8 @@ import type * as Option from "effect/Option"
 
 /**
  * When a gateway stops, its log line names what asked the process to stop. The gateway reads that name from this reference. The
- * program of this package sets the reference to the name of the signal. `None`, the default, means that the origin of the stop is
- * not known.
+ * program `gateway` sets the reference to the name of the signal that it received. `None`, the default, means that the origin of
+ * the stop is not known.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

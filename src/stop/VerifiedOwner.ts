@@ -76,13 +76,14 @@ const whyNotSignalled = (
 const mustHaveOpen = ({ process, record }: LockInspection.Owner): boolean =>
   process.pid === record.pid || record.inheritsLock === true
 
-/** Sends a signal. Returns `false` if the process has ended meanwhile, and `true` if the signal was sent. */
+/** Sends a signal. Returns `true` if the signal was sent, and `false` if the process had already ended. */
 const unlessGone = (send: Effect.Effect<void, SignalFailed>): Effect.Effect<boolean, SignalFailed> =>
   Effect.catchIf(Effect.as(send, true), ({ why }) => why === "Gone", () => Effect.succeed(false))
 
 /**
  * Sends SIGKILL to the command that the wrapper `gateway exec` started, and to all descendants of the command. SIGKILL to the
- * wrapper alone would leave them running. Skips a process that has ended meanwhile. Returns whether a signal was sent.
+ * wrapper alone would leave them running. Skips a process that has already ended. Returns whether a signal was sent to at least
+ * one process.
  */
 const killCommand = ({ record }: LockInspection.Owner) =>
   Effect.gen(function*() {
@@ -90,7 +91,7 @@ const killCommand = ({ record }: LockInspection.Owner) =>
     const table = yield* ProcessTable
     if (child === undefined || (yield* table.liveness(child)) !== "Alive") return false
     const { send } = yield* Signals
-    // Parents are killed before their children, so that they start no more processes.
+    // Each parent is killed before its children, so that it starts no new child in place of a killed one.
     const sent = yield* Effect.forEach(
       yield* table.tree([child.pid]),
       (process) => unlessGone(send(process, "SIGKILL"))
@@ -176,14 +177,15 @@ export const signal = (
   Effect.gen(function*() {
     const signals = yield* Signals
     const advice = yield* currentAdvice
-    // Meanwhile, the instance may have released the lock, and another process may have acquired it. That new owner is not
+    // Before this call, the instance may have released the lock, and another process may have acquired it. That new owner is not
     // verified, because a refusal would be about the wrong process. The result is then `false`, and the caller waits until the
     // instance has ended.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
     const { process, record } = owner.value
     // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. If the wrapper
-    // `gateway exec` was killed, only its command is left. `phase` was the phase of the wrapper, so the command gets the signal.
+    // `gateway exec` was killed, only its command is left. The recorded `phase` is that of the wrapper and not of the command, so
+    // the command gets the signal in any phase.
     if (what === "SIGTERM" && record.phase === "draining" && process.pid === record.pid) return false
     const send = Effect.zipWith(
       what === "SIGKILL" ? killCommand(owner.value) : Effect.succeed(false),

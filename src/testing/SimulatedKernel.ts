@@ -35,7 +35,7 @@ export type NodeType = "File" | "Directory" | "SymbolicLink" | "FIFO"
 export interface Inode {
   readonly ino: number
   readonly type: NodeType
-  /** The owner of the file. Permissions distinguish the owner and all other users; groups are not simulated. */
+  /** The owner of the file. Permissions distinguish the owner from all other users. Groups are not simulated. */
   readonly uid: number
   content: Uint8Array
   target: string
@@ -96,7 +96,7 @@ export interface KernelProcess {
   readonly parent: number
   /** Whether this program has the native addon that takes kernel locks. */
   readonly kernelLocks: boolean
-  /** All programs of the process, including this one. The others are worker threads or other copies of the library. */
+  /** All programs in this process, including this one. Each other program is a worker thread or another copy of the library. */
   readonly members: Set<KernelProcess>
   state: "running" | "zombie" | "gone"
   /** The exit status. It is `undefined` until the status is known, and also if the program was killed. */
@@ -324,7 +324,7 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     const fate = yield* Exit.isExit(intercepted) ? intercepted : Effect.withClock(intercepted, process.clock)
     yield* Effect.yieldNow()
     yield* process.gate.await
-    // The interceptor, or another process, may have ended this process in the meantime.
+    // During the steps above, the interceptor or another process may have ended this process.
     if (process.state !== "running") return yield* dead
     return fate
   })

@@ -44,7 +44,7 @@ const options: ServiceOptions = {
   args: command.flags
 }
 
-/** Runs the command. Returns its output and its exit. */
+/** Runs `command`, with these changes, by the function `service`. Returns its output and its exit. */
 const invoke = (
   changes: Partial<ServiceCommand>,
   environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }
@@ -63,7 +63,10 @@ const invoke = (
     return { exit, out: yield* Ref.get(out), err: yield* Ref.get(err) }
   })
 
-/** Makes a command executor that runs no program. It records each command, and each command succeeds. */
+/**
+ * Makes a command executor that records each command instead of running it. It runs an empty script in place of the command, so
+ * each command succeeds.
+ */
 const programless = Effect.gen(function*() {
   const executor = yield* CommandExecutor.CommandExecutor
   const calls = yield* Ref.make<ReadonlyArray<string>>([])
@@ -135,7 +138,7 @@ describe("service print", () => {
         GATEWAY_PORT: "18790",
         GATEWAY_PROFILE: "a-b",
         GATEWAY_SUPERVISOR: "none",
-        // An empty variable counts as unset, as in the shell.
+        // An empty variable counts as unset, so there is no warning for it.
         GATEWAY_HOST: "",
         GATEWAY_DRAIN_TIMEOUT: "1 second",
         GATEWAY_HEALTH_TIMEOUT: "3 seconds"

@@ -66,8 +66,8 @@ const startTicks = (pid: number) =>
   Option.getOrThrow(parseProcStat(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))).startTicks
 
 /**
- * Runs `cat` in new namespaces by the command prefix `words`, such as unshare(1). Returns the start time of process `pid` (field 22
- * of its `stat`) as `cat` reads it there.
+ * Runs `cat` with the command prefix `words`, for example unshare(1), which makes new namespaces. Returns the start time of
+ * process `pid` (field 22 of its `stat`) as `cat` reads it there.
  */
 const startTicksSeen = (words: ReadonlyArray<string>, pid: string) =>
   Effect.gen(function*() {
@@ -112,7 +112,7 @@ unless(notLinux).describe("a process", () => {
           try {
             return Fs.readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(parent.pid)
           } catch {
-            // The process has ended in the meantime.
+            // The process ended after `readdirSync` had listed it.
             return false
           }
         })

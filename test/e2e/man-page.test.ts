@@ -26,8 +26,8 @@ const over = (...words: ReadonlyArray<string>) =>
   })
 
 /**
- * Joins the lines of a formatted page into plain words. It also removes overstrikes: a character, a backspace and the character
- * again, which a terminal shows in bold.
+ * Joins the lines of a formatted page into one line. Also removes the formatting: a bold character is printed as the character, a
+ * backspace and the character again.
  */
 const flat = (text: string): string =>
   text

@@ -15,7 +15,7 @@ const makeFolder = (path: string, mode: number) =>
     await Fs.chmod(path, mode)
   })
 
-/** The mode bits of a file in octal, including the sticky bit. */
+/** The mode of a file in octal: the permissions and the setuid, setgid and sticky bits. */
 const fullModeOf = (path: string) => Effect.promise(async () => ((await Fs.stat(path)).mode & 0o7777).toString(8))
 
 const assertDenied = (ended: Processes.Ended, path: string) => {

@@ -121,7 +121,7 @@ const staged = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** Boots systemd once for all tests below, because a boot takes half a minute. systemd mostly waits during that time. */
+/** Boots systemd once for all tests below, because a boot takes half a minute. */
 const scenes = await (skipped === undefined
   ? Effect.scoped(Effect.gen(function*() {
     const folder = yield* staged

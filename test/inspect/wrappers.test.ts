@@ -10,7 +10,7 @@ import * as Wrapper from "../fixtures/wrapper.ts"
 const throughJson = Schema.decodeUnknownSync(Schema.parseJson(GatewayStatus))
 const encode = Schema.encodeSync(Schema.parseJson(GatewayStatus))
 
-/** Runs a reader in a process of the host, and advances the time until its probes have timed out. */
+/** Runs `reader` in a process of the host, and advances the time until the probes of `reader` have timed out. */
 const reading = <A, E>(
   host: SimulatedHost.SimulatedHost,
   reader: Effect.Effect<A, E, SimulatedHost.Requirements>,

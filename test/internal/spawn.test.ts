@@ -1,6 +1,6 @@
 /**
- * Tests each place that starts a program in three cases: the start throws, the program does not end, or SIGTERM does not
- * end it.
+ * Tests each place in `src` that starts a program. There are three cases: the start throws, the program does not end by itself,
+ * or SIGTERM does not end the program.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -54,7 +54,7 @@ const checkThrowing = ([name, place]: Place) =>
 
 /**
  * Checks that a program that ignores SIGTERM and does not end is killed after its time limit, and that the caller then goes on.
- * The place runs in an uninterruptible region, because the kill must work there as well.
+ * The code that starts the program runs in an uninterruptible region, because the kill must work there as well.
  */
 const checkHanging = ([name, place]: Place) =>
   Effect.gen(function*() {
@@ -100,8 +100,8 @@ describe("a program whose start throws is as good as missing:", () => {
 })
 
 describe("a program that does not end is left after its time, and killed:", () => {
-  // `ServiceManager` reads and writes real files. `TestClock` does not wait for that, so its minute would be over before the
-  // program starts.
+  // `ServiceManager` reads and writes real files, and `TestClock` does not wait for that. So the one minute of `checkHanging`
+  // would be over before the program starts.
   it.effect.each(Object.entries(places).filter(([name]) => !name.startsWith("ServiceManager")))("%s", checkHanging)
 })
 
@@ -109,8 +109,8 @@ describe("a mistake is caught at every place:", () => {
   it.effect.each(spawnMutants.map(({ name }) => name))("%s", (mutant) =>
     Effect.gen(function*() {
       const { places } = yield* Effect.promise(() => loadPlaces[mutant]?.() ?? Promise.reject(new Error(mutant)))
-      // With the mistake whose name ends in `is waited for`, a caller waits for the end of a program that hangs. That does not show
-      // with PowerShell: the gateway runs PowerShell in the background, and the caller never waits for its end.
+      // With the mistake whose name ends in `is waited for`, a caller waits for the end of a program that hangs. With PowerShell,
+      // the test cannot find this mistake, because the caller runs PowerShell in the background and never waits for its end.
       const excepted = mutant.endsWith("is waited for") ? /^ServiceManager|PowerShell$/ : /^ServiceManager/
       for (const place of Object.entries(places(folder)).filter(([name]) => !excepted.test(name))) {
         const checked = yield* Effect.exit(

@@ -186,7 +186,7 @@ const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Op
     )
   })
 
-/** Runs an effect at one system call of one process, and counts the calls of that process. */
+/** Runs `act` when a process makes its system call number `at`, counted from now. Returns a function that gives the count so far. */
 const onceAtCall = (host: Host, pid: number, at: number, act: Effect.Effect<unknown>) =>
   atCall(host, pid, (call) => call === at ? Effect.as(act, Option.none()) : Effect.succeedNone)
 
@@ -510,8 +510,8 @@ describe("a holder whose file was replaced", () => {
     "gives up for one that stays, not before, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
-        // The holder waits for the other process as long as `lock.timeout`, but at least 5 seconds, the default. Here the
-        // timeout is 0, so the holder waits 5 seconds.
+        // The holder waits as long as `lock.timeout` for the other process to release the lock, but at least 5 seconds, the
+        // default. Here the timeout is 0, so the holder waits 5 seconds.
         const { gateway, host } = yield* holder(mode, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")

@@ -129,8 +129,8 @@ const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSy
   )
 
 /**
- * Makes an effect that runs `self` the first time, and does nothing after that. `self` is provided with the services that are
- * present here, so it can run inside a replaced call, which has none.
+ * Makes an effect that runs `self` the first time, and does nothing after that. The effect keeps the services of the place where
+ * it is made. So it can run inside a replaced call of the file system, where no services are provided.
  */
 const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
   Effect.zipWith(
@@ -292,7 +292,7 @@ for (const { kernel, mode, skip } of modes) {
           assert.notStrictEqual(file.id, a.file.id)
           assert.strictEqual(Option.getOrThrow(Option.getOrThrow(file.leftover).record).instanceId, "a")
           assert.strictEqual((yield* held(path, "b")).fileId, file.id)
-          // The release of the old owner does not affect the new one.
+          // When the old owner releases its lock, the file of the new owner stays.
           yield* a.release
           assert.deepStrictEqual(yield* file.check, Option.none())
           if (isLinux) assert.strictEqual(yield* openCount(folder), 1)
@@ -448,10 +448,10 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
       Effect.gen(function*() {
         const a = yield* mine(path, "a")
         const release = yield* first(a.release)
-        // b has opened a's file, and locks it only after a has released it.
+        // `b` opens the file of `a`, and locks it only after `a` has released it.
         const b = yield* mine(path, "b").pipe(
-          // A program that another test starts at this moment may hold an inherited copy of a's descriptor. Then the lock is
-          // still taken, and b is refused, so the test tries again (see the tests of KernelLock).
+          // If another test starts a program at this moment, that program may inherit the descriptor of `a`. Then the lock is
+          // still held after the release, and `b` is refused. So the test tries again.
           Effect.catchAllDefect(Effect.fail),
           Effect.retry({ times: 100, schedule: Schedule.spaced("5 millis") }),
           hooked((fs) => ({ open: (path, options) => Effect.tap(fs.open(path, options), release) }))

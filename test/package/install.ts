@@ -98,10 +98,10 @@ interface Installed {
   readonly path: string
 }
 
-/** The folder in which Node keeps V8's compiled code of the program, on Linux. */
+/** The folder in which Node keeps V8's compiled code of the program `gateway`, on Linux. */
 const compiled = (home: string) => `${home}/.cache/gateway-lock/compiled`
 
-/** Runs the example and the program on one Node version, in a folder where the package is installed. */
+/** Runs the README's example and this package's program `gateway` on one Node version, in a folder where the package is installed. */
 const tryOut = (folder: string, { major, path: node }: Installed) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem

@@ -210,8 +210,8 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 0, 5, 15, 35, 75, 155, 315, 635])
       yield* TestClock.adjust("58 seconds")
       yield* settle
-      // `ended` completes at once, as if the owner dropped each connection that watches it. Even then the start that waits must
-      // pause between two polls.
+      // Each wait for the owner's end (`ended`) completes at once here, as if the owner dropped each connection that watches it.
+      // Even so, the start must pause between two probes of the owner.
       assert.strictEqual(attempts.length, 9 + 11)
       assert.isBelow(yield* probes, 80)
       yield* Fiber.interrupt(fiber)

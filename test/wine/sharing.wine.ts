@@ -7,8 +7,8 @@ import { Effect } from "effect"
 import * as Windows from "./support/windows.ts"
 
 /**
- * Keeps a file open for a number of milliseconds. With `unshared`, no other program can open the file meanwhile. With
- * `undeleted`, other programs can open but not delete it.
+ * Keeps a file open for a number of milliseconds. During that time no other program can open the file (`unshared`), or other
+ * programs can open but not delete it (`undeleted`).
  */
 const hold = (path: string, milliseconds: number, how: "unshared" | "undeleted") =>
   Effect.tap(

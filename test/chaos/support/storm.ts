@@ -38,9 +38,12 @@ export interface StormOptions {
   readonly acquisitions: number
   /** The least duration of the storm. */
   readonly atLeast: Duration.DurationInput
-  /** The storm ends after this time in any case. */
+  /** The storm ends after this time at the latest. */
   readonly atMost: Duration.DurationInput
-  /** How many of a thousand turns end with the death of the worker. Default: 40. */
+  /**
+   * How many of a thousand turns end because the worker kills itself. In a turn, a worker acquires and releases the lock.
+   * Default: 40.
+   */
   readonly killsPerThousand?: number
   /** The milliseconds after which a worker that waits for the lock tries again. Default: 50. */
   readonly pollMillis?: number
@@ -52,7 +55,8 @@ export interface Storm {
   readonly seconds: number
   readonly acquisitions: number
   /**
-   * The number of deaths at each point of a turn. For a death after a random time, the key also names the phase: `any (holding)`.
+   * The number of deaths at each point of a worker's turn, such as `acquiring`. For a death after a random time, the key also
+   * names the phase: `any (holding)`.
    */
   readonly kills: Record<string, number>
   readonly killed: number
@@ -180,8 +184,8 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
     const mainSeed = yield* Effect.orDie(seed)
     const reached = yield* Deferred.make<void>()
     if (options.acquisitions === 0) yield* Deferred.succeed(reached, undefined)
-    // The loader of the program caches compiled code in an exit handler, which does not run in a killed worker. This first
-    // worker ends in order, so it fills the cache for all others. Its turn does not count.
+    // The worker program saves its compiled code for later starts in an exit handler, which does not run if the worker is killed.
+    // This first worker ends normally, so all others find saved code. Its events are not counted.
     yield* runWorker(program, {
       contender,
       folder: yield* folder,

@@ -12,8 +12,9 @@ export const Contender = Schema.Literal("kernel", "record", "os-lock", "proper-l
 export type Contender = typeof Contender.Type
 
 /**
- * The point of a turn at which the worker kills itself. With `acquiring` or `releasing`, the worker dies while it acquires or
- * releases the lock. With `any`, it dies after a random time, in any phase of the turn.
+ * The point of a turn at which the worker kills itself. In a turn, the worker acquires and releases the lock. With `acquiring` or
+ * `releasing`, the worker dies while it acquires or releases the lock. With `any`, it dies after a random time, in any phase of
+ * the turn.
  */
 export const Point = Schema.Literal("acquiring", "granted", "holding", "releasing", "any")
 export type Point = typeof Point.Type
@@ -25,9 +26,9 @@ export const Orders = Schema.Struct({
   contender: Contender,
   folder: Schema.String,
   seed: Schema.String,
-  /** The worker ends after this number of turns, unless it dies earlier. */
+  /** The worker ends after this number of turns, unless it dies earlier. In each turn, the worker acquires and releases the lock. */
   turns: Schema.Int,
-  /** How many of a thousand turns end with the death of the worker. */
+  /** How many of a thousand turns end because the worker kills itself. */
   killsPerThousand: Schema.Int,
   pollMillis: Schema.Int
 })

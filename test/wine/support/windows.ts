@@ -2,8 +2,8 @@
  * Runs gateways as Windows programs under wine: makes a site (folders and a port) for a gateway, starts the gateway, and reads
  * the files that it leaves.
  *
- * The fields of a `Gateways.Site` are Windows paths here, so that the checks of messages in other tests work unchanged.
- * `onDisk` returns the path on this machine.
+ * The fields of a `Gateways.Site` are Windows paths here. So the helpers of other tests that search messages for these paths work
+ * unchanged. `onDisk` converts such a path to a path on this machine.
  */
 import { assert } from "@effect/vitest"
 import { Deferred, Duration, Effect, FiberId, type Scope } from "effect"
@@ -82,7 +82,7 @@ export const record = (site: Gateways.Site) =>
 // programs
 // ---------------------------------------------------------------------------
 
-/** A test waits at most this long for a program, even on a busy machine. */
+/** The longest time that a test waits for a line of a program or for its end. The time is long enough for a busy machine. */
 const patience = Duration.seconds(60)
 
 export interface StartOptions {
@@ -193,11 +193,11 @@ export const terminate = (pid: number): Effect.Effect<void> =>
 // ---------------------------------------------------------------------------
 
 export interface GatewayOptions extends StartOptions {
-  /** Replaces `run`. */
+  /** The command of the program `gateway`. Default: `run`. */
   readonly command?: string
-  /** More flags, after those that name the site. */
+  /** Flags in addition to those for the port and the folders of the site. */
   readonly flags?: ReadonlyArray<string>
-  /** All flags, in place of those that name the site. */
+  /** Flags in place of those for the port and the folders of the site. */
   readonly args?: ReadonlyArray<string>
   readonly main?: string
 }
@@ -221,8 +221,8 @@ const wordsOf = (site: Gateways.Site, options: GatewayOptions) => [
 ]
 
 /**
- * Starts a gateway. Its working directory is the root folder of the site, because the stand-in for PowerShell looks for its
- * settings in the working directory.
+ * Starts a gateway. Its working directory is the root folder of the site, because the program that replaces PowerShell in these
+ * tests reads its settings from there.
  */
 export const startGateway = (
   site: Gateways.Site,
@@ -235,7 +235,10 @@ export const startListening = (
   options: GatewayOptions = {}
 ): Effect.Effect<Running, never, Scope.Scope> => Effect.tap(startGateway(site, options), ({ listening }) => listening)
 
-/** Runs `command` for a site, or a start that ends by itself, and waits for the end. */
+/**
+ * Runs one command of the program `gateway` for a site, and waits until that command has ended by itself. The default command is
+ * `run`.
+ */
 export const gateway = (site: Gateways.Site, options: GatewayOptions = {}): Effect.Effect<Processes.Ended> =>
   run(wordsOf(site, options), { cwd: site.root, ...options })
 
