@@ -115,7 +115,7 @@ unless(notLinux).describe("a config file that is no regular file is read:", () =
         Effect.promise(() => Fs.open(pipe, "w")),
         (file) => Effect.promise(() => file.close())
       )
-      const { code, stderr } = yield* Gateways.within("5 seconds", Gateways.stop(gateway))
+      const { code, stderr } = yield* Gateways.within("20 seconds", Gateways.stop(gateway))
       assert.strictEqual(code, 0, stderr)
     }))
 

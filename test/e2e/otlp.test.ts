@@ -123,7 +123,7 @@ describe("a gateway under OpenTelemetry's variables", () => {
       const gateway = yield* Gateways.startListening(site, { env: exportTo(`http://127.0.0.1:${nobody}`) })
       yield* gateway.line(/could not send traces/)
       assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
-      const ended = yield* Gateways.within("4 seconds", Gateways.stop(gateway))
+      const ended = yield* Gateways.within("8 seconds", Gateways.stop(gateway))
       yield* Gateways.assertGone(site, ended)
       for (const what of ["traces", "metrics"]) {
         const line = new RegExp(
@@ -145,7 +145,7 @@ describe("a gateway under OpenTelemetry's variables", () => {
       const bound = silent.address()
       const port = typeof bound === "object" && bound !== null ? bound.port : 0
       const gateway = yield* Gateways.startListening(site, { env: exportTo(`http://127.0.0.1:${port}`) })
-      const ended = yield* Gateways.within("4 seconds", Gateways.stop(gateway))
+      const ended = yield* Gateways.within("8 seconds", Gateways.stop(gateway))
       yield* Gateways.assertGone(site, ended)
     }))
 

@@ -103,7 +103,7 @@ describe("an owner that accepts and never answers", () => {
       )
       yield* waiting.line(/waiting up to/)
       yield* Scope.close(owner, Exit.void)
-      yield* Gateways.within("5 seconds", waiting.listening)
+      yield* Gateways.within("20 seconds", waiting.listening)
     }))
 })
 
@@ -179,7 +179,7 @@ describe("--standby", () => {
       const [site, first] = yield* Gateways.newGateway()
       const before = yield* Gateways.identityOf(Gateways.configLock(site))
       const waiting = yield* standby(site)
-      yield* Gateways.within("5 seconds", Gateways.stop(waiting))
+      yield* Gateways.within("20 seconds", Gateways.stop(waiting))
       assert.deepStrictEqual(yield* Gateways.identityOf(Gateways.configLock(site)), before)
       assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, first.pid)
     }))

@@ -12,16 +12,16 @@ import * as Program from "./support/program.ts"
 const [kernel, recordOnly] = Sweep.modes
 
 /**
- * The system calls at which this test kills a gateway, between its start and the end of its shutdown. Of several calls with one
- * name on one file, the test takes the last. So the gateway is killed before it locks the lock file, writes its record for the
- * last time, syncs the state lock for the last time, or removes the lock file.
+ * The system calls at which this test kills a start, each with how many calls of that name on that file come before it. A start
+ * first tests kernel locks on a draft, a file beside the lock file, whose calls have the label of the lock file. The kills leave an
+ * empty lock file, one without a record, a state lock that is not synced, and a draft.
  */
 const deadly = [
-  "fcntl config lock",
-  "pwrite64 config lock",
-  "fsync state lock",
-  "unlink config lock"
-]
+  ["fcntl config lock", 2],
+  ["pwrite64 config lock", 1],
+  ["fsync state lock", 0],
+  ["unlink config lock", 0]
+] as const
 
 describe("a gateway with kernel locks", () => {
   it.scopedLive.skipIf(kernel.unavailable !== undefined)(
@@ -30,8 +30,8 @@ describe("a gateway with kernel locks", () => {
       Effect.gen(function*() {
         const stage = yield* Sweep.makeStage(kernel, yield* kernel.main, "a first start")
         const points = yield* Sweep.watch(stage, "files")
-        for (const label of deadly) {
-          const point = points.findLast((point) => point.label === label)
+        for (const [label, before] of deadly) {
+          const point = points.filter((point) => point.label === label)[before]
           if (point === undefined) return yield* Effect.dieMessage(`no ${label} among ${points.length} calls`)
           yield* stage.reset
           yield* Sweep.killAt(stage, point)

@@ -63,7 +63,7 @@ const slowWirings = [
 /**
  * The longest time until the app has ended. If a program ignores SIGTERM, its process ends ten seconds after the gateway's drain.
  */
-const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "5 seconds"
+const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "9 seconds"
 
 const endsIn = (wiring: string) =>
   it.scopedLive(wiring, () =>
