@@ -133,7 +133,7 @@ const describe = (cause: unknown): string => {
 }
 
 /**
- * Makes a kernel lock from the calls of an addon, and sorts their error codes into denied, unsupported and failed.
+ * Makes the `KernelLock` service from the calls of an addon, and sorts their error codes into denied, unsupported and failed.
  *
  * @internal
  */

@@ -216,7 +216,10 @@ export const lockOf = (
     return Option.fromNullable(path)
   }).pipe(Effect.orElseSucceed(() => Option.none<string>()))
 
-/** The status of a service. If this user cannot read the service's lock, the status is derived from systemd and the port. */
+/**
+ * The status of a service. If this user cannot read the service's lock, the status is derived from systemd and the port.
+ * `asked` is the status that `GatewayStatus.inspect` found, which does not ask systemd.
+ */
 const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.LookOptions) =>
   Effect.gen(function*() {
     const lockPath = yield* lockOf(service)
@@ -232,8 +235,7 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       } satisfies Status
     }
     const { address } = service
-    // `asked` is the status for the settings. If it has a probe of the port that the service reports, that probe is used.
-    // Otherwise the port that the service reports is probed here.
+    // If `asked` contains a probe of the port that the service reports, that probe is used. Otherwise that port is probed here.
     const { health, port } = address === undefined || asked.port?.port === address.port
       ? asked
       : yield* GatewayStatus.inspect({

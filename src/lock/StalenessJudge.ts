@@ -72,8 +72,8 @@ export const make = (
           : port !== undefined
         return Staleness.decide({
           record,
-          // If the command of a dead wrapper still runs, that command owns the lock. The record is then not a leftover, even if
-          // this process now has the wrapper's pid.
+          // A wrapper (`gateway exec`) holds the lock for the command that it started. If the wrapper is dead and its command
+          // runs, the command owns the lock. So the record is no leftover, even if this process now has the wrapper's pid.
           namesThisProcess: Option.isSome(record) && present?.isChild !== true &&
             (yield* table.isLeftover(record.value)),
           owner,

@@ -127,9 +127,10 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
    */
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
-   * Processes that have bound their own address but not yet the guard address, for which all gateways compete. The key is the
-   * serial number. The value is the position in the log at which the process bound its own address. A process that does not get
-   * the guard address closes its own address at once, before it has served a client.
+   * Processes that have bound the first of their two addresses, but not yet the second. A gateway binds the address that it is
+   * configured for, and then 127.0.0.1 with the same port. All gateways bind 127.0.0.1, so it excludes a second gateway.
+   * A process that cannot bind it closes its first address at once, before it has served a client. The key is the serial number
+   * of the process. The value is the position in the log at which the process bound its first address.
    */
   const binding = new Map<number, number>()
   const hasNotBound = (serial: number) => {
@@ -296,7 +297,7 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // A `connect` is the probe of the port, with which another attempt to start begins. So the release is over.
+    // Each attempt to start begins with a `connect`, which probes the port. So the process has finished its release.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue

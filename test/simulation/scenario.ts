@@ -134,7 +134,7 @@ export const usual: Starter = {
 /** A start and a shutdown together make about 130 system calls. */
 const call = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
-  // Among these calls are those that acquire the lock.
+  // The calls that acquire the lock are in this range, so it is drawn more often.
   { weight: 2, arbitrary: fc.integer({ min: 5, max: 60 }) }
 )
 
@@ -280,7 +280,7 @@ const needsLinux = ({ starters }: Drawn): boolean =>
   )
 
 /**
- * Adds a platform to a scenario. The platform is drawn last, so that the same seed gives the same scenario on each platform.
+ * Adds a platform to a scenario. The platform is drawn last, so that it does not change which other properties a seed gives.
  */
 const onAnyPlatform = (drawn: fc.Arbitrary<Drawn>): fc.Arbitrary<Scenario> =>
   fc.tuple(drawn, fc.constantFrom<SimulatedPlatform[]>("linux", "linux", "darwin", "win32")).map((
@@ -388,7 +388,7 @@ const volume = (
           fc.constant(0),
           fc.integer({ min: 0, max: 500 }),
           fc.integer({ min: 0, max: 20_000 }),
-          // Around 30 s after the first start, a holder that writes its record only every 30 s would be late.
+          // Starts around 30 s, when the record of the first start gets stale if its holder has not written it again.
           fc.integer({ min: 25_000, max: 33_000 })
         ),
         how: fc.oneof(

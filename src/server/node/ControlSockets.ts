@@ -35,8 +35,9 @@ const pingInterval = Duration.seconds(30)
 const closeTimeoutMillis = 5_000
 
 /**
- * The maximum of open watchers (starts that wait until this gateway ends). Watchers need no token, so any client could open many
- * of them. Because they have a separate limit, they do not use up the control sockets of other clients.
+ * The maximum number of watchers. A watcher is the socket of another process, which waits until this gateway ends in order to take
+ * over. A watcher needs no token, so any client could open many. Watchers have this limit of their own, so that they cannot use up
+ * the limit of the other control sockets.
  */
 const maxWatchers = 100
 
@@ -288,7 +289,7 @@ const makeControlProtocol = (
   }
 }
 
-/** Makes the protocol of watchers. A watcher is another start that waits until this gateway ends, and sends no messages. */
+/** Makes the protocol of watchers. A watcher is another process that waits until this gateway ends. It sends no messages. */
 const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLimits): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))

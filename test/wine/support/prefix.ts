@@ -1,5 +1,5 @@
 /**
- * Makes a Windows for the tests. It is a new wine prefix: a folder that wine uses as drive `C:` and as the registry. The prefix
+ * Makes a simulated Windows for the tests. It is a new wine prefix: a folder that wine uses as drive `C:` and as the registry. It
  * contains Node for Windows, the built program, and stand-ins for some Windows programs.
  *
  * The tests install nothing on this machine. Node for Windows comes from the npm registry and is kept in `node_modules/.cache`.
