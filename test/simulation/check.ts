@@ -163,11 +163,11 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   const lastBeforeReads = new Map<number, Call>()
   /**
    * Whether this call is excused. It is excused if the process had just checked that the name belongs to the file that it
-   * expects, and an intruder changed the name after that check.
+   * expects, and an intruder removed or replaced the file after that check.
    *
    * A process may remove a name in the call right after `stat`, and may move aside a file that it has just opened and read. It
-   * cannot know what an intruder did in between. No system call can remove or rename a name on the condition that the name
-   * belongs to a certain file.
+   * cannot know what an intruder did between the check and the call. No system call can remove or rename a name on the condition
+   * that the name belongs to a certain file.
    */
   const wasSure = (who: number, name: string, target: string): boolean => {
     const before = (call: Call | undefined, look: string) =>

@@ -45,24 +45,24 @@ const maxWatchers = 100
 const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 
 /**
- * The maximum of fragments in one message. Such a limit is needed, because each fragment stays in memory until the last one has
- * arrived. The limit does not affect browsers, because they send no fragments.
+ * The maximum number of fragments in one message. Such a limit is needed, because each fragment stays in memory until the last one
+ * has arrived. The limit does not affect browsers, because they send no fragments.
  */
 const maxFragments = 64
 
 /**
- * The maximum of chunks in which `ws` buffers one frame. Such a limit is needed, because each chunk costs about 200 bytes in
+ * The maximum number of chunks in which `ws` buffers one frame. Such a limit is needed, because each chunk costs about 200 bytes in
  * addition to its data. The limit is high enough for chunks of 256 bytes, and TCP segments are normally larger than that.
  */
 const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
-/** The frames that a watcher (a start that waits until this gateway ends) may send: close and pong (RFC 6455, 5.5). */
+/** The frames that a watcher (a process that waits until this gateway ends) may send: close and pong (RFC 6455, 5.5). */
 const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 
 /** The control sockets of one server. */
 export interface ControlSockets {
   /**
-   * Opens the control socket of a client, or refuses it. A watcher (a start that waits until this gateway ends) needs no token.
+   * Opens the control socket of a client, or refuses it. A watcher (a process that waits until this gateway ends) needs no token.
    */
   readonly open: (
     request: Http.IncomingMessage,
@@ -294,8 +294,8 @@ const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLi
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
   enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
-  // The socket is ended as soon as the close frame with the reason is sent. Otherwise a refused watcher that does not close its
-  // side of the connection would count towards `maxWatchers` until the close timeout.
+  // A watcher that breaks a rule gets a close frame with the reason. Its socket is ended as soon as this frame is sent. Otherwise a
+  // watcher that does not close its side of the connection would count towards `maxWatchers` until the close timeout.
   socket.once("finish", () => ws.terminate())
 }
 
