@@ -314,8 +314,8 @@ const hasNoHolder = ({ lock, owner }: Status): boolean =>
 
 /**
  * Like `GatewayStatus.inspect`, but also finds system services. If no process holds the lock of these settings, the result
- * describes the systemd system service of the same profile. If there is no such service and a system service of another profile
- * has the port, the result names that other service.
+ * describes the systemd system service of the same profile. If there is no such service, and a system service of another profile
+ * listens on the port of these settings, the result names that service.
  *
  * If the settings give a state directory, a service matches only if it uses that directory.
  *

@@ -137,8 +137,8 @@ export const holderBy = (
   })
 
 /**
- * Fails with the error, to which it adds the owner that the lock file names. If that owner is this instance itself, the
- * error stays as it was. Does not follow a symbolic link.
+ * Fails with the error, to which it adds the owner that the lock file names. If that owner is this instance itself, or if
+ * the lock file is a symbolic link, the error stays as it was.
  */
 export const withHolder = (instanceId: string) =>
 (

@@ -97,9 +97,10 @@ const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   && new Set(starters.map(({ pidNamespace }) => pidNamespace)).size > 1
 
 /**
- * The longest stop of a holder, in milliseconds, during which its lock is safe without kernel locks. A record gets stale half a
- * minute after the holder last wrote it. From then on, another start may treat the holder as dead. Even then the holder must
- * not change a lock that another process holds.
+ * The longest stop of a holder, in milliseconds, during which its lock is safe without kernel locks. A holder writes its record
+ * every 10 s, and 30 s after the last write the record is stale. So a stop of 20 s can make it stale; 2 s are subtracted as a
+ * margin. If the record is stale, another start may treat the holder as dead. After such a stop the holder may have lost its lock,
+ * but it must not change a lock that another process holds.
  */
 const longestStop = 18_000
 

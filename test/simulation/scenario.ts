@@ -368,12 +368,12 @@ const containerPid = 7
 
 /**
  * Draws starts of one gateway on a volume that several containers or machines mount. The starts are in several network namespaces,
- * each with its own ports. So a start cannot see by the port that an owner in another namespace lives. Most starts are in several
- * PID namespaces too.
+ * each with its own ports. So a start cannot see by the port that an owner in another namespace lives. In most scenarios, the
+ * starts are in several PID namespaces too.
  *
  * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after 30 s
  * (`staleAfter`), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays
- * of a scenario together are shorter than that.
+ * of a scenario together are shorter than that. Only `FreezeHolder` stops a holder for longer, so that its record gets stale.
  */
 const volume = (
   locking: Scenario["locking"],
@@ -458,8 +458,8 @@ const containers = volume(
 
 /**
  * Draws starts on two machines that mount one volume. On both machines the first PID namespace has the same name. Kernel locks are
- * absent here. A machine may keep them to itself, without telling the server of the volume. Then they do not exclude starts on the
- * other machine.
+ * absent here, because some network file systems keep a kernel lock on the machine that took it. Such a lock does not exclude
+ * starts on the other machine.
  */
 const machines = volume(
   "absent",
