@@ -125,7 +125,7 @@ export const running: Effect.Effect<
     ...properties.map((property) => `--property=${property}`),
     "gateway-*.service"
   )
-  // If the service manager cannot be reached from here, the result is the same as without systemd.
+  // If the service manager cannot be reached from here, the result is empty, as on a machine without systemd.
   const text = yield* Effect.orElseSucceed(output(Command.stderr(show, "pipe"), Duration.seconds(3)), () => "")
   return parse(text).filter(isRunning)
 })

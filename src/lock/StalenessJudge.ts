@@ -20,13 +20,13 @@ import * as Staleness from "./Staleness.ts"
  */
 export interface StalenessJudge {
   /**
-   * Whether a lock in record-only mode (no kernel lock) may be taken. Not used for a held kernel lock, because the owner
-   * of a held kernel lock is alive.
+   * Whether a lock in record-only mode (no kernel lock) may be taken from its owner. Not used for a held kernel lock,
+   * because the owner of a held kernel lock is alive.
    */
   readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
   /**
-   * Whether the author of a claim (the start that made the claim file) is dead. A start has no port to probe yet, so the
-   * process table decides. If the process table does not know, the age of the claim decides.
+   * Whether the author of a claim (the process that made the claim file) is dead. The author does not listen yet, so its
+   * port shows nothing. The process table decides. If the process table does not know, the age of the claim decides.
    */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }

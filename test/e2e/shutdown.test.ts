@@ -196,7 +196,8 @@ describe("a terminal that closes", () => {
           under: ["python3", "-c", onTerminal, process.execPath, "-e", program],
           args: []
         })
-        // When Node 20 exits after its terminal has closed, it aborts: by SIGABRT (6), or by a SIGSEGV (11) on the way there.
+        // Node 20 aborts when it exits after its terminal has closed. The process then ends by SIGABRT (6), or by SIGSEGV (11) if
+        // the abort itself crashes.
         assert.match(ended.stdout, /^-(6|11)\n$/, ended.stderr)
       })
   )

@@ -85,12 +85,12 @@ export const check = (scenario: Scenario, report: Report): ReadonlyArray<string>
 // ---------------------------------------------------------------------------
 
 /**
- * Whether a scenario steps the wall clock and has starts in several PID namespaces. Without kernel locks, the gateway promises no
- * mutual exclusion there. A start judges an owner in another PID namespace by the age of its record, and the step makes that age
- * wrong.
+ * Whether a scenario steps the wall clock and has starts in several PID namespaces. In such a scenario, the gateway promises no
+ * mutual exclusion without kernel locks. A start then judges an owner in another PID namespace by the age of the owner's record,
+ * and the step of the clock makes that age wrong.
  *
- * `scenario.ts` draws such a scenario only with kernel locks. But if a call for a kernel lock fails there, the start that made
- * the call locks by its record alone. Then the promise does not hold for that start.
+ * `scenario.ts` draws such a scenario only with kernel locks. But an injected fault can make a request for a kernel lock fail. The
+ * start that made the request then has only its record in the lock file, so mutual exclusion is not promised for this start.
  */
 const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   events.some(({ what }) => what._tag === "StepClock")
@@ -98,15 +98,15 @@ const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
 
 /**
  * The longest stop of a holder, in milliseconds, during which its lock is safe without kernel locks. A holder writes its record
- * every 10 s, and 30 s after the last write the record is stale. So a stop of 20 s can make it stale; 2 s are subtracted as a
- * margin. If the record is stale, another start may treat the holder as dead. After such a stop the holder may have lost its lock,
- * but it must not change a lock that another process holds.
+ * every 10 s, and 30 s after the last write the record is stale. So a stop of 20 s can make the record stale; 2 s are subtracted
+ * as a margin. If the record is stale, another start may treat the holder as dead, and the holder may lose its lock. But even
+ * after such a stop, the holder must not change a lock that another process holds.
  */
 const longestStop = 18_000
 
 /**
- * The number of calls on a file that are excused after a long stop of a process, even if the file has changed during the stop. The
- * process had decided on these calls before it was stopped.
+ * How many calls of a process are excused after it continues from a long stop. The process decided on these calls before the stop.
+ * So it cannot know that another process has replaced the lock file during the stop.
  */
 const callsUnderWay = 2
 
@@ -140,8 +140,8 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   }
   const networks = new Map(players.map(({ networkNamespace, serial }) => [serial, networkNamespace]))
   /**
-   * `stopped`: the time at which each process that is stopped now was stopped. `callsSinceStop`: the number of calls that a
-   * process has made since it continued after a long stop.
+   * `stopped`: for each process that is stopped at present, the time at which it was stopped. `callsSinceStop`: the number of
+   * calls that a process has made since it continued after a long stop.
    */
   const stopped = new Map<number, number>()
   const callsSinceStop = new Map<number, number>()

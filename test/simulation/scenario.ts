@@ -18,7 +18,7 @@ export type Fate =
   | { readonly _tag: "Delay"; readonly millis: number }
   /** The process is stopped (SIGSTOP) at the call, and continues after this time (SIGCONT). */
   | { readonly _tag: "Freeze"; readonly millis: number }
-  /** The call fails with one of the errnos that fit it. `pick` selects the errno. */
+  /** The call fails with an errno that such a call can return. `pick` selects the errno. */
   | { readonly _tag: "Fail"; readonly pick: number }
   | { readonly _tag: "Kill" }
   /** The process is killed, but its parent does not wait for it, so its pid stays taken. */
@@ -41,7 +41,7 @@ export interface Starter {
   readonly config: "a" | "b"
   readonly pidNamespace: "pid:[1]" | "pid:[2]" | "pid:[3]"
   readonly networkNamespace: "net:[1]" | "net:[2]" | "net:[3]"
-  /** Machine 2 is another host that mounts the same volume. It has a boot and pids of its own. */
+  /** Machine 2 is another host that mounts the same volume. It has another boot id than machine 1, and its own pids. */
   readonly machine: 1 | 2
   /** Whether the process has the addon for kernel locks. */
   readonly addon: boolean
@@ -249,11 +249,11 @@ const kernelMode: fc.Arbitrary<Drawn> = fc.record({
 const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const)
 
 /**
- * Without kernel locks, a start knows only two things about an owner in another PID namespace: the age of the owner's record,
- * and whether the owner's port is taken.
+ * Draws scenarios without kernel locks. Without them, a start knows only two things about an owner in another PID namespace: the
+ * age of the owner's record, and whether the owner's port is taken.
  *
- * If the wall clock is stepped before such an owner listens, the age shows nothing, and the port is free. The gateway does not
- * promise exclusion in that case. So no scenario here has both several PID namespaces and a stepped clock.
+ * If the wall clock is stepped before such an owner listens, the age is wrong and the port is free. The gateway does not promise
+ * mutual exclusion in that case. So no scenario here has both several PID namespaces and a stepped clock.
  */
 const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   fc.record({
@@ -361,8 +361,8 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
 })
 
 /**
- * The pid of a gateway that has the same pid in each container. In real containers this is common, because each container often
- * gives the same pid to its first process.
+ * The pid of gateways in several containers that have the same pid. This is common in real containers, because each PID namespace
+ * counts its pids from 1.
  */
 const containerPid = 7
 
