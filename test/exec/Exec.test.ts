@@ -22,7 +22,7 @@ const behaviour: fc.Arbitrary<World.Behaviour> = fc.record({
 /** The signals of a terminal's keys, and one signal that no key sends. */
 const keys: ReadonlyArray<NodeJS.Signals> = ["SIGINT", "SIGQUIT", "SIGTSTP", "SIGTERM"]
 
-/** Signals that do not end the simulated command, so that a test can check that it gets all of them in the order in which they were sent. */
+/** Signals that do not end the simulated command. So a test can check that the command gets them in the order of sending. */
 const harmless = fc.constantFrom<NodeJS.Signals>("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGINT")
 
 const events = fc.array(

@@ -129,9 +129,9 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
    * Processes that have bound the first of their two addresses, but not yet the second. A gateway binds the address that it is
-   * configured for, and then 127.0.0.1 with the same port. All gateways bind 127.0.0.1, so it excludes a second gateway.
-   * A process that cannot bind it closes its first address at once, before it has served a client. The key is the serial number
-   * of the process. The value is the position in the log at which the process bound its first address.
+   * configured for, and then 127.0.0.1 with the same port, which only one process can bind. A process that cannot bind 127.0.0.1
+   * closes its first address at once, before it has served a client. The key is the serial number of the process. The value is
+   * the position in the log at which the process bound its first address.
    */
   const binding = new Map<number, number>()
   const hasNotBound = (serial: number) => {

@@ -361,8 +361,8 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
 })
 
 /**
- * The pid of gateways in several containers that have the same pid. This is common in real containers, because each PID namespace
- * counts its pids from 1.
+ * The pid that some of the gateways get, although they run in different containers. Real containers often have equal pids, because
+ * each PID namespace counts its pids from 1.
  */
 const containerPid = 7
 

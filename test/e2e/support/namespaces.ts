@@ -21,7 +21,7 @@ export const network: ReadonlyArray<string> = [
   "sh"
 ]
 
-/** A command prefix that runs a program in a new time namespace, where `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC` are shifted by seconds. */
+/** A command prefix that runs a program in a new time namespace. `offsets` are the seconds by which each of its clocks is shifted. */
 export const time = (offsets: { readonly boottime?: number; readonly monotonic?: number }): ReadonlyArray<string> => [
   "unshare",
   "--time",
