@@ -75,8 +75,8 @@ export type CommandLine =
     /** Succeed if this gateway is already running and healthy. */
     readonly ensure: boolean
     /**
-     * Before the start, stop the process that holds the lock: send SIGTERM, and SIGKILL if the process has not ended after the
-     * timeout. A process that cannot be verified as the owner of the lock gets no signal.
+     * Before the start, stop the process that holds the lock. Send it SIGTERM, and SIGKILL if it has not ended within the default
+     * timeout of `gateway stop`. A process that cannot be verified as the owner of the lock gets no signal.
      */
     readonly force: boolean
   }
@@ -170,7 +170,7 @@ export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | u
 }
 
 /**
- * Whether the words of a command line start the given command. The whole command line may be invalid, so it is not parsed. The
+ * Whether a command line calls the given command. The command line may be invalid as a whole, so it is not parsed. The called
  * command is the first word before `--` that is neither a flag nor the value of a flag.
  */
 export const namesCommand = (argv: ReadonlyArray<string>, command: CommandName): boolean => {

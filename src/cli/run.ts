@@ -227,7 +227,7 @@ const runNotifying = (
     const lock = yield* recover(startOnce(start, options.token), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
-        // With `ensure`, these errors can mean that another start of this gateway succeeded after the first `runningHealthy`.
+        // With `ensure`, these errors can mean that another process started this gateway after `runningHealthy` was called above.
         (error) =>
           options.ensure
           && (error._tag === "PortInUse" || error._tag === "LockHeld" || error._tag === "OwnerHealthy"),

@@ -133,7 +133,7 @@ const describe = (cause: unknown): string => {
 }
 
 /**
- * Makes a kernel lock from the calls of an addon, and sorts their error codes into denied, unsupported and failed.
+ * Makes the `KernelLock` service from the calls of an addon, and sorts their error codes into denied, unsupported and failed.
  *
  * @internal
  */
@@ -166,7 +166,7 @@ export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type
 }
 
 /**
- * Makes a kernel lock from the binding of an addon, for adapters and tests.
+ * Makes the `KernelLock` service from the binding of an addon, for adapters and tests.
  *
  * `platform` is a value of `process.platform`. It decides which range of a file is locked: the whole file on macOS, and
  * one byte far beyond the record elsewhere.

@@ -32,7 +32,7 @@ export class FolderUnknown extends Data.TaggedError("FolderUnknown")<{
 
 /**
  * Names the config file and the state directory of a profile, without creating them. A profile is the name of one of the
- * gateways of a user. The result is `FolderUnknown` if a path would be below the home folder and this user has none.
+ * gateways of a user. If a path would be below the home folder and this user has no home folder, the result is `FolderUnknown`.
  *
  * @since 0.1.0
  * @category tags

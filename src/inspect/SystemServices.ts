@@ -125,7 +125,7 @@ export const running: Effect.Effect<
     ...properties.map((property) => `--property=${property}`),
     "gateway-*.service"
   )
-  // If the service manager cannot be reached from here, the result is the same as without systemd.
+  // If the service manager cannot be reached from here, the result is empty, as on a machine without systemd.
   const text = yield* Effect.orElseSucceed(output(Command.stderr(show, "pipe"), Duration.seconds(3)), () => "")
   return parse(text).filter(isRunning)
 })
@@ -216,7 +216,10 @@ export const lockOf = (
     return Option.fromNullable(path)
   }).pipe(Effect.orElseSucceed(() => Option.none<string>()))
 
-/** The status of a service. If this user cannot read the service's lock, the status is derived from systemd and the port. */
+/**
+ * The status of a service. If this user cannot read the service's lock, the status is derived from systemd and the port.
+ * `asked` is the status that `GatewayStatus.inspect` found, which does not ask systemd.
+ */
 const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.LookOptions) =>
   Effect.gen(function*() {
     const lockPath = yield* lockOf(service)
@@ -232,8 +235,7 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       } satisfies Status
     }
     const { address } = service
-    // `asked` is the status for the settings. If it has a probe of the port that the service reports, that probe is used.
-    // Otherwise the port that the service reports is probed here.
+    // If `asked` contains a probe of the port that the service reports, that probe is used. Otherwise that port is probed here.
     const { health, port } = address === undefined || asked.port?.port === address.port
       ? asked
       : yield* GatewayStatus.inspect({
@@ -312,8 +314,8 @@ const hasNoHolder = ({ lock, owner }: Status): boolean =>
 
 /**
  * Like `GatewayStatus.inspect`, but also finds system services. If no process holds the lock of these settings, the result
- * describes the systemd system service of the same profile. If there is no such service and a system service of another profile
- * has the port, the result names that other service.
+ * describes the systemd system service of the same profile. If there is no such service, and a system service of another profile
+ * listens on the port of these settings, the result names that service.
  *
  * If the settings give a state directory, a service matches only if it uses that directory.
  *

@@ -23,7 +23,7 @@ export interface Evidence {
   readonly owner?: {
     readonly phase: Phase
     readonly pidMeaning: Holder["pidMeaning"]
-    /** Whether an owner that is alive is in the same network as this process. */
+    /** Whether the owner's process, if it is alive, uses the same network (on Linux: network namespace) as this process. */
     readonly network: Network
     /**
      * Whether the owner is healthy by the rule in its record, and why. `undefined` for an owner that answers at `/healthz`.

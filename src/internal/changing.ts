@@ -16,7 +16,7 @@ import * as Ref from "effect/Ref"
  */
 export interface Current<A> {
   readonly value: A
-  /** Completes when the value changes. Completes at once if the value has already changed. */
+  /** Completes when the value changes. Completes at once if the value has changed since this `Current` was read. */
   readonly outdated: Effect.Effect<void>
 }
 

@@ -40,12 +40,12 @@ export const readOwner = (
     ))
 
 /**
- * Reads the records of the gateway that these paths name. The first record is in the lock file of its config. The
+ * Reads the records in the two lock files of a gateway. The first record is in the lock file of the gateway's config. The
  * second is in the lock file of the state directory, and is used only if it names the same config.
  *
- * If a symbolic link in the config's path was changed, the canonical path is different, and so is the config's lock
- * file. Then only the second record names the owner. The first record is absent, or was left by an owner that did not
- * shut down cleanly.
+ * If a symbolic link in the config's path was changed since the owner started, the canonical path is different. The
+ * name of the config's lock file depends on that path, so it is different too. Then only the second record names the
+ * owner. The first record is absent, or was left by an owner that did not shut down cleanly.
  *
  * @since 0.1.0
  * @category reading
@@ -75,16 +75,17 @@ const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.Owner
   return differ(self.pidNamespace, record.pidNamespace) ? "OtherPidNamespace" : "Unknown"
 }
 
-/** The owner that a record names: in the form in which errors carry it, and as the process that is the owner at present. */
+/** The owner that a record names. */
 interface Owner {
+  /** The owner in the form in which errors carry it. */
   readonly holder: Holder
   /** The process that `holder.pid` names. */
   readonly process: OwnerRecord.ProcessIdentity
 }
 
 /**
- * The owner that a record names, with the meaning of its pid on this host (`pidMeaning`). The holder has a command and a unit
- * only if that pid belongs to the recorded process, and not to a later process.
+ * The owner that a record names, with the meaning of its pid on this host (`pidMeaning`). The name of the command and the systemd
+ * unit are included only if that pid belongs to the owner, and not to a later process.
  *
  * `gateway exec` is a wrapper: it starts another program and keeps the lock for it. If the recorded wrapper has ended and its
  * child has not, the child is the owner.
@@ -136,8 +137,8 @@ export const holderBy = (
   })
 
 /**
- * Fails with the error, to which it adds the owner that the lock file names. If that owner is this instance itself, the
- * error stays as it was. Does not follow a symbolic link.
+ * Fails with the error, to which it adds the owner that the lock file names. If that owner is this instance itself, or if
+ * the lock file is a symbolic link, the error stays as it was.
  */
 export const withHolder = (instanceId: string) =>
 (

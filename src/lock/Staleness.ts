@@ -32,8 +32,8 @@ export interface Evidence {
    */
   readonly namesThisProcess: boolean
   /**
-   * Whether the owner lives, from the process table. If the recorded process is a wrapper, its owner lives while the wrapper or
-   * the command that it started lives.
+   * Whether the owner lives, according to the process table. The owner can be a wrapper (`gateway exec`) with the command that
+   * it started. Such an owner lives while the wrapper or the command lives.
    */
   readonly owner: Liveness
   /** Whether a program listens on the recorded address, as seen from this process's network. */

@@ -20,13 +20,13 @@ import * as Staleness from "./Staleness.ts"
  */
 export interface StalenessJudge {
   /**
-   * Whether a lock in record-only mode (no kernel lock) may be taken. Not used for a held kernel lock, because the owner
-   * of a held kernel lock is alive.
+   * Whether a lock in record-only mode (no kernel lock) may be taken from its owner. Not used for a held kernel lock,
+   * because the owner of a held kernel lock is alive.
    */
   readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
   /**
-   * Whether the author of a claim (the start that made the claim file) is dead. A start has no port to probe yet, so the
-   * process table decides. If the process table does not know, the age of the claim decides.
+   * Whether the author of a claim (the process that made the claim file) is dead. The author does not listen yet, so its
+   * port shows nothing. The process table decides. If the process table does not know, the age of the claim decides.
    */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
@@ -72,8 +72,8 @@ export const make = (
           : port !== undefined
         return Staleness.decide({
           record,
-          // If the command of a dead wrapper still runs, that command owns the lock. The record is then not a leftover, even if
-          // this process now has the wrapper's pid.
+          // A wrapper (`gateway exec`) holds the lock for the command that it started. If the wrapper is dead and its command
+          // runs, the command owns the lock. So the record is no leftover, even if this process now has the wrapper's pid.
           namesThisProcess: Option.isSome(record) && present?.isChild !== true &&
             (yield* table.isLeftover(record.value)),
           owner,

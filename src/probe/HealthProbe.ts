@@ -187,14 +187,15 @@ export const make = (
       unreachable: true
     }
     /**
-     * The result when the deadline passes. If no connection is made by then, the port can be free all the same, for two
-     * reasons. Windows takes 2 seconds to refuse a connection to a free port of an address that is not loopback
-     * (Microsoft KB 175523). A firewall can drop the connection without an answer. So the result is `unconnected`.
-     * Later the start binds the port, and the bind shows whether the port is free.
+     * The result when the deadline passes.
      *
-     * A loopback connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
-     * src/win/tcp.c). If a loopback connection is not made, there is a listener, and its queue is full because it accepts
-     * nothing. So the result is `stalled`.
+     * Loopback: a connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
+     * src/win/tcp.c). So if no connection is made, there is a listener that accepts nothing, and its queue is full. The
+     * result is `stalled`.
+     *
+     * Another address: if no connection is made, the port can be free all the same. Windows takes 2 seconds to refuse a
+     * connection to a free port there (Microsoft KB 175523), and a firewall can drop the connection without an answer. The
+     * result is `unconnected`. If the gateway then binds the port, the bind shows whether the port is free.
      */
     const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled

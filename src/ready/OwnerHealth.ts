@@ -31,7 +31,7 @@ export type Requirements =
   | PortOwners
   | ProbeTransport
 
-/** Finds out which process listens on the owner's port: one of the owner's processes, another, or none. Makes no connection. */
+/** Finds out whether one of the owner's processes, another process or none listens on the owner's port. Makes no connection. */
 const listenerOf = (owner: LockInspection.Owner, path: string, rule: OwnerRecord.Ready) =>
   Effect.gen(function*() {
     if (!ReadyRule.needsListeners(rule)) return "unknown"

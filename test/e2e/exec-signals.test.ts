@@ -100,8 +100,9 @@ describe("gateway exec without a terminal", () => {
 })
 
 describe("gateway exec on a terminal", () => {
-  // On Ctrl+C the kernel sends SIGINT to the command too, so the wrapper must not relay it. The test then sends SIGUSR1 through
-  // the wrapper. A SIGINT that the wrapper relayed by mistake arrives before SIGUSR1, so the command counts it.
+  // On Ctrl+C the kernel sends SIGINT to the command too, so `gateway exec` must not relay its own SIGINT. Then `gateway exec`
+  // gets SIGUSR1 and relays it, and the command prints how many SIGINT it got. A SIGINT that `gateway exec` relayed by mistake
+  // arrives before SIGUSR1, so the printed number includes it.
   for (const presses of [1, 2]) {
     it.scopedLive.skipIf(noPython !== undefined)(
       Program.named(`gives the command ${presses} SIGINT for ${presses} Ctrl+C`, noPython),

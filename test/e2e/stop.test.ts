@@ -216,7 +216,7 @@ describe("gateway stop", () => {
   )
 })
 
-/** A library that Node preloads. It delays a gateway after the lock is acquired and before the port is bound. */
+/** Writes a module for Node to preload, and returns its path. The module delays a gateway between acquiring the lock and listening. */
 const holdUp = Effect.flatMap(Gateways.temporaryFolder, (folder) =>
   Effect.promise(async () => {
     const path = Path.join(folder, "hold.cjs")

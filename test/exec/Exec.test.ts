@@ -22,7 +22,7 @@ const behaviour: fc.Arbitrary<World.Behaviour> = fc.record({
 /** The signals of a terminal's keys, and one signal that no key sends. */
 const keys: ReadonlyArray<NodeJS.Signals> = ["SIGINT", "SIGQUIT", "SIGTSTP", "SIGTERM"]
 
-/** Signals that have no effect on the simulated command, so that their order can be compared. */
+/** Signals that do not end the simulated command. So a test can check that the command gets them in the order of sending. */
 const harmless = fc.constantFrom<NodeJS.Signals>("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGINT")
 
 const events = fc.array(
@@ -35,8 +35,8 @@ const events = fc.array(
 ).map((events) => events.toSorted((a, b) => a.at - b.at))
 
 /**
- * The longest time that a stop may take, in milliseconds: `stopTimeout` after SIGTERM, 100 to see whether SIGKILL has ended
- * all processes, and 2000 for the end of those that are left.
+ * The longest time that a stop may take, in milliseconds. It has three parts: the `stopTimeout` between SIGTERM and SIGKILL, 100 to
+ * see whether SIGKILL has ended all processes, and 2000 to wait for the remaining processes, which get SIGKILL too.
  */
 const longestStop = 10_000 + 100 + 2000
 

@@ -500,7 +500,7 @@ describe("toText", () => {
     // If the process is not known to live here, it may belong to the systemd of another machine or container. Then `systemctl`
     // on this machine cannot stop it.
     assert.strictEqual(toText(error, start).includes("systemctl"), pidMeaning === "Alive")
-    // In every case the pid is at the same place of the message, because other programs parse the message.
+    // In every case the pid is at the same place in the message, because other programs parse the message.
     assert.strictEqual(error.message, "gateway already running (pid 1); lock timeout after 1ms")
   })
 

@@ -124,8 +124,8 @@ describe("an app's routes where the gateway has its own", () => {
         assert.strictEqual(yield* client.next, "app hi")
         const control = yield* webSocket(address, "/control")
         assert.include(yield* control.next, "\"type\":\"hello\"")
-        // A standby (a start that waits until the gateway ends) connects at `/`, even if the option `routes` has moved that
-        // route.
+        // A standby (a process that waits until the gateway ends) connects at `/`, even if the option `routes` has moved the
+        // control socket to another path.
         const watcher = yield* webSocket(address, "/", { protocols: [watchSubprotocol] })
         assert.strictEqual(watcher.protocol, watchSubprotocol)
         yield* gateway.shutdown

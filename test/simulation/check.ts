@@ -85,27 +85,28 @@ export const check = (scenario: Scenario, report: Report): ReadonlyArray<string>
 // ---------------------------------------------------------------------------
 
 /**
- * Whether a scenario steps the wall clock and has starts in several PID namespaces. Without kernel locks, the gateway promises no
- * mutual exclusion there. A start judges an owner in another PID namespace by the age of its record, and the step makes that age
- * wrong.
+ * Whether a scenario steps the wall clock and has starts in several PID namespaces. In such a scenario, the gateway promises no
+ * mutual exclusion without kernel locks. A start then judges an owner in another PID namespace by the age of the owner's record,
+ * and the step of the clock makes that age wrong.
  *
- * `scenario.ts` draws such a scenario only with kernel locks. But if a call for a kernel lock fails there, the start that made
- * the call locks by its record alone. Then the promise does not hold for that start.
+ * `scenario.ts` draws such a scenario only with kernel locks. But an injected fault can make a request for a kernel lock fail. The
+ * start that made the request then has only its record in the lock file, so mutual exclusion is not promised for this start.
  */
 const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   events.some(({ what }) => what._tag === "StepClock")
   && new Set(starters.map(({ pidNamespace }) => pidNamespace)).size > 1
 
 /**
- * The longest stop of a holder, in milliseconds, during which its lock is safe without kernel locks. A record gets stale half a
- * minute after the holder last wrote it. From then on, another start may treat the holder as dead. Even then the holder must
- * not change a lock that another process holds.
+ * The longest stop of a holder, in milliseconds, during which its lock is safe without kernel locks. A holder writes its record
+ * every 10 s, and 30 s after the last write the record is stale. So a stop of 20 s can make the record stale; 2 s are subtracted
+ * as a margin. If the record is stale, another start may treat the holder as dead, and the holder may lose its lock. But even
+ * after such a stop, the holder must not change a lock that another process holds.
  */
 const longestStop = 18_000
 
 /**
- * The number of calls on a file that are excused after a long stop of a process, even if the file has changed during the stop. The
- * process had decided on these calls before it was stopped.
+ * How many calls of a process are excused after it continues from a long stop. The process decided on these calls before the stop.
+ * So it cannot know that another process has replaced the lock file during the stop.
  */
 const callsUnderWay = 2
 
@@ -127,9 +128,10 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
    */
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
-   * Processes that have bound their own address but not yet the guard address, for which all gateways compete. The key is the
-   * serial number. The value is the position in the log at which the process bound its own address. A process that does not get
-   * the guard address closes its own address at once, before it has served a client.
+   * Processes that have bound the first of their two addresses, but not yet the second. A gateway binds the address that it is
+   * configured for, and then 127.0.0.1 with the same port, which only one process can bind. A process that cannot bind 127.0.0.1
+   * closes its first address at once, before it has served a client. The key is the serial number of the process. The value is
+   * the position in the log at which the process bound its first address.
    */
   const binding = new Map<number, number>()
   const hasNotBound = (serial: number) => {
@@ -138,8 +140,8 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   }
   const networks = new Map(players.map(({ networkNamespace, serial }) => [serial, networkNamespace]))
   /**
-   * `stopped`: the time at which each process that is stopped now was stopped. `callsSinceStop`: the number of calls that a
-   * process has made since it continued after a long stop.
+   * `stopped`: for each process that is stopped at present, the time at which it was stopped. `callsSinceStop`: the number of
+   * calls that a process has made since it continued after a long stop.
    */
   const stopped = new Map<number, number>()
   const callsSinceStop = new Map<number, number>()
@@ -162,11 +164,11 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   const lastBeforeReads = new Map<number, Call>()
   /**
    * Whether this call is excused. It is excused if the process had just checked that the name belongs to the file that it
-   * expects, and an intruder changed the name after that check.
+   * expects, and an intruder removed or replaced the file after that check.
    *
    * A process may remove a name in the call right after `stat`, and may move aside a file that it has just opened and read. It
-   * cannot know what an intruder did in between. No system call can remove or rename a name on the condition that the name
-   * belongs to a certain file.
+   * cannot know what an intruder did between the check and the call. No system call can remove or rename a name on the condition
+   * that the name belongs to a certain file.
    */
   const wasSure = (who: number, name: string, target: string): boolean => {
     const before = (call: Call | undefined, look: string) =>
@@ -296,7 +298,7 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // A `connect` is the probe of the port, with which another attempt to start begins. So the release is over.
+    // Each attempt to start begins with a `connect`, which probes the port. So the process has finished its release.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue

@@ -18,7 +18,7 @@ export type Fate =
   | { readonly _tag: "Delay"; readonly millis: number }
   /** The process is stopped (SIGSTOP) at the call, and continues after this time (SIGCONT). */
   | { readonly _tag: "Freeze"; readonly millis: number }
-  /** The call fails with one of the errnos that fit it. `pick` selects the errno. */
+  /** The call fails with an errno that such a call can return. `pick` selects the errno. */
   | { readonly _tag: "Fail"; readonly pick: number }
   | { readonly _tag: "Kill" }
   /** The process is killed, but its parent does not wait for it, so its pid stays taken. */
@@ -41,7 +41,7 @@ export interface Starter {
   readonly config: "a" | "b"
   readonly pidNamespace: "pid:[1]" | "pid:[2]" | "pid:[3]"
   readonly networkNamespace: "net:[1]" | "net:[2]" | "net:[3]"
-  /** Machine 2 is another host that mounts the same volume. It has a boot and pids of its own. */
+  /** Machine 2 is another host that mounts the same volume. It has another boot id than machine 1, and its own pids. */
   readonly machine: 1 | 2
   /** Whether the process has the addon for kernel locks. */
   readonly addon: boolean
@@ -134,7 +134,7 @@ export const usual: Starter = {
 /** A start and a shutdown together make about 130 system calls. */
 const call = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
-  // Among these calls are those that acquire the lock.
+  // The calls that acquire the lock are in this range, so it is drawn more often.
   { weight: 2, arbitrary: fc.integer({ min: 5, max: 60 }) }
 )
 
@@ -249,11 +249,11 @@ const kernelMode: fc.Arbitrary<Drawn> = fc.record({
 const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const)
 
 /**
- * Without kernel locks, a start knows only two things about an owner in another PID namespace: the age of the owner's record,
- * and whether the owner's port is taken.
+ * Draws scenarios without kernel locks. Without them, a start knows only two things about an owner in another PID namespace: the
+ * age of the owner's record, and whether the owner's port is taken.
  *
- * If the wall clock is stepped before such an owner listens, the age shows nothing, and the port is free. The gateway does not
- * promise exclusion in that case. So no scenario here has both several PID namespaces and a stepped clock.
+ * If the wall clock is stepped before such an owner listens, the age is wrong and the port is free. The gateway does not promise
+ * mutual exclusion in that case. So no scenario here has both several PID namespaces and a stepped clock.
  */
 const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   fc.record({
@@ -280,7 +280,7 @@ const needsLinux = ({ starters }: Drawn): boolean =>
   )
 
 /**
- * Adds a platform to a scenario. The platform is drawn last, so that the same seed gives the same scenario on each platform.
+ * Adds a platform to a scenario. The platform is drawn last, so that it does not change which other properties a seed gives.
  */
 const onAnyPlatform = (drawn: fc.Arbitrary<Drawn>): fc.Arbitrary<Scenario> =>
   fc.tuple(drawn, fc.constantFrom<SimulatedPlatform[]>("linux", "linux", "darwin", "win32")).map((
@@ -361,19 +361,19 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
 })
 
 /**
- * The pid of a gateway that has the same pid in each container. In real containers this is common, because each container often
- * gives the same pid to its first process.
+ * The pid that some of the gateways get, although they run in different containers. Real containers often have equal pids, because
+ * each PID namespace counts its pids from 1.
  */
 const containerPid = 7
 
 /**
  * Draws starts of one gateway on a volume that several containers or machines mount. The starts are in several network namespaces,
- * each with its own ports. So a start cannot see by the port that an owner in another namespace lives. Most starts are in several
- * PID namespaces too.
+ * each with its own ports. So a start cannot see by the port that an owner in another namespace lives. In most scenarios, the
+ * starts are in several PID namespaces too.
  *
  * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after 30 s
  * (`staleAfter`), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays
- * of a scenario together are shorter than that.
+ * of a scenario together are shorter than that. Only `FreezeHolder` stops a holder for longer, so that its record gets stale.
  */
 const volume = (
   locking: Scenario["locking"],
@@ -388,7 +388,7 @@ const volume = (
           fc.constant(0),
           fc.integer({ min: 0, max: 500 }),
           fc.integer({ min: 0, max: 20_000 }),
-          // Around 30 s after the first start, a holder that writes its record only every 30 s would be late.
+          // Starts around 30 s, when the record of the first start gets stale if its holder has not written it again.
           fc.integer({ min: 25_000, max: 33_000 })
         ),
         how: fc.oneof(
@@ -458,8 +458,8 @@ const containers = volume(
 
 /**
  * Draws starts on two machines that mount one volume. On both machines the first PID namespace has the same name. Kernel locks are
- * absent here. A machine may keep them to itself, without telling the server of the volume. Then they do not exclude starts on the
- * other machine.
+ * absent here, because some network file systems keep a kernel lock on the machine that took it. Such a lock does not exclude
+ * starts on the other machine.
  */
 const machines = volume(
   "absent",

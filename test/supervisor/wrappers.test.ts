@@ -13,7 +13,7 @@ const options: Recovery.RecoveryOptions = {
   health: { timeout: "1 minute" }
 }
 
-/** A start that acquires the lock of the same gateway, and then keeps it. */
+/** A start that tries to acquire the lock that `Wrapper.start` holds, and keeps it if it succeeds. */
 const start = Layer.build(
   LockFile.layerWithProbes({ ...Wrapper.place, address: Wrapper.address, lock: { timeout: 0 } })
 )
@@ -57,8 +57,8 @@ describe("a start beside an owner with a rule", () => {
             if (killed) yield* wrapper.kill
             const second = yield* host.spawn(supervised)
             yield* host.settle
-            // This listener does not answer. The start probes it at most twice, for a second each. It must not also wait until the
-            // owner changes.
+            // With `Stalls`, the listener does not answer. The start probes it at most twice, for a second each. The start must not
+            // also wait until the owner changes.
             if (rule.behaviour?._tag === "Stalls") yield* pass(host, "2 seconds")
             assert.deepInclude(yield* failure(second), { _tag: "OwnerHealthy" })
             assert.strictEqual((yield* failure(second))?.holder?.pid, killed ? command.pid : wrapper.pid)

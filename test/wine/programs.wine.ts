@@ -21,7 +21,7 @@ const withPowerShell = (milliseconds: number): Effect.Effect<Gateways.Site, neve
     (site) => Windows.write(`${site.root}\\powershell.delay`, String(milliseconds))
   )
 
-/** How long a start, a refused start and a `status` take, in milliseconds. */
+/** How long a start, a refused start and a `status` take, in milliseconds, if PowerShell answers only after `milliseconds`. */
 const times = (milliseconds: number) =>
   Effect.scoped(Effect.gen(function*() {
     const site = yield* withPowerShell(milliseconds)

@@ -35,8 +35,9 @@ const pingInterval = Duration.seconds(30)
 const closeTimeoutMillis = 5_000
 
 /**
- * The maximum of open watchers (starts that wait until this gateway ends). Watchers need no token, so any client could open many
- * of them. Because they have a separate limit, they do not use up the control sockets of other clients.
+ * The maximum number of watchers. A watcher is the socket of another process, which waits until this gateway ends in order to take
+ * over. A watcher needs no token, so any client could open many. Watchers have this limit of their own, so that they cannot use up
+ * the limit of the other control sockets.
  */
 const maxWatchers = 100
 
@@ -44,24 +45,24 @@ const maxWatchers = 100
 const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 
 /**
- * The maximum of fragments in one message. Such a limit is needed, because each fragment stays in memory until the last one has
- * arrived. The limit does not affect browsers, because they send no fragments.
+ * The maximum number of fragments in one message. Such a limit is needed, because each fragment stays in memory until the last one
+ * has arrived. The limit does not affect browsers, because they send no fragments.
  */
 const maxFragments = 64
 
 /**
- * The maximum of chunks in which `ws` buffers one frame. Such a limit is needed, because each chunk costs about 200 bytes in
+ * The maximum number of chunks in which `ws` buffers one frame. Such a limit is needed, because each chunk costs about 200 bytes in
  * addition to its data. The limit is high enough for chunks of 256 bytes, and TCP segments are normally larger than that.
  */
 const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
-/** The frames that a watcher (a start that waits until this gateway ends) may send: close and pong (RFC 6455, 5.5). */
+/** The frames that a watcher (a process that waits until this gateway ends) may send: close and pong (RFC 6455, 5.5). */
 const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 
 /** The control sockets of one server. */
 export interface ControlSockets {
   /**
-   * Opens the control socket of a client, or refuses it. A watcher (a start that waits until this gateway ends) needs no token.
+   * Opens the control socket of a client, or refuses it. A watcher (a process that waits until this gateway ends) needs no token.
    */
   readonly open: (
     request: Http.IncomingMessage,
@@ -288,13 +289,13 @@ const makeControlProtocol = (
   }
 }
 
-/** Makes the protocol of watchers. A watcher is another start that waits until this gateway ends, and sends no messages. */
+/** Makes the protocol of watchers. A watcher is another process that waits until this gateway ends. It sends no messages. */
 const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLimits): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
   enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
-  // The socket is ended as soon as the close frame with the reason is sent. Otherwise a refused watcher that does not close its
-  // side of the connection would count towards `maxWatchers` until the close timeout.
+  // A watcher that breaks a rule gets a close frame with the reason. Its socket is ended as soon as this frame is sent. Otherwise a
+  // watcher that does not close its side of the connection would count towards `maxWatchers` until the close timeout.
   socket.once("finish", () => ws.terminate())
 }
 

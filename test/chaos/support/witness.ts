@@ -51,13 +51,14 @@ const openHigh = (path: string): number => {
   }
 }
 
+/** The witness: a kernel lock on a file. Each worker that takes it writes its token into the file. */
 export interface Witness {
   /**
-   * Tries to take the witness, and writes the token into it in any case. `granted` is `true` if no other worker held the
-   * witness. `other` is the token that was in the witness before.
+   * Tries to lock the file, and writes the token into it in any case. `granted` is `true` if no other worker had locked the file.
+   * `other` is the token that the file contained before.
    */
   readonly take: (token: string) => { readonly granted: boolean; readonly other: string }
-  /** Reads the token in the witness. If another worker was granted the lock in the meantime, it is the token of that worker. */
+  /** Reads the token in the file. It is the token of the worker that called `take` last, whether or not it was granted the lock. */
   readonly read: () => string
   readonly drop: () => void
 }

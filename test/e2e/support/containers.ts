@@ -16,7 +16,7 @@ export const unavailable = Namespaces.noNetwork ?? Program.noOtherUser ?? Progra
 /** The uid as which the container's program runs. The Dockerfile and the Kubernetes manifest name the same uid. */
 export const user = 1000
 
-/** The host folders of a volume (`state`) and of a secret (`token`). Two containers can share them. */
+/** The paths on the host of a volume (the folder `state`) and of a secret (the file `token`). Two containers can share them. */
 export interface Volumes {
   readonly state: string
   readonly token: string

@@ -39,7 +39,7 @@ const options = (site: Gateways.Site, words: ReadonlyArray<string>, { flags, ...
   args: args(site, words, flags)
 })
 
-/** Starts `gateway exec`. The wrapper is killed when the scope closes. */
+/** Starts `gateway exec`, and kills it when the scope closes. */
 export const start = (site: Gateways.Site, words: ReadonlyArray<string>, given: Options = {}) =>
   Gateways.start(site, options(site, words, given))
 

@@ -21,7 +21,7 @@ export const network: ReadonlyArray<string> = [
   "sh"
 ]
 
-/** A command prefix for a new time namespace, which shifts the clocks that count from boot by these seconds. */
+/** A command prefix that runs a program in a new time namespace. `offsets` are the seconds by which each of its clocks is shifted. */
 export const time = (offsets: { readonly boottime?: number; readonly monotonic?: number }): ReadonlyArray<string> => [
   "unshare",
   "--time",

@@ -1,5 +1,5 @@
 /**
- * Makes a Windows for the tests. It is a new wine prefix: a folder that wine uses as drive `C:` and as the registry. The prefix
+ * Makes a simulated Windows for the tests. It is a new wine prefix: a folder that wine uses as drive `C:` and as the registry. It
  * contains Node for Windows, the built program, and stand-ins for some Windows programs.
  *
  * The tests install nothing on this machine. Node for Windows comes from the npm registry and is kept in `node_modules/.cache`.
@@ -236,8 +236,6 @@ const compile = (compiler: string, folder: string) =>
 /**
  * The value of `WINEDLLOVERRIDES`. The first part makes wine run the stand-ins instead of its own programs with the same names.
  * The second part turns off the installers of .NET and Gecko, which would ask the user.
- *
- * The prefix is set to Windows 10, because wine's default is Windows 7, on which Node 20 refuses to run.
  */
 const overrides = "netstat.exe,powershell.exe=n;mscoree,mshtml="
 
@@ -266,6 +264,7 @@ export const make: Effect.Effect<Prefix, NoWindows, Scope.Scope> = Effect.gen(fu
       () => Effect.ignore(Effect.zipRight(run([wineserver, "-k"], { env }), run([wineserver, "-w"], { env })))
     )
     yield* run([wine, "wineboot", "--init"], { env })
+    // Wine's default is Windows 7, on which Node 20 refuses to run.
     yield* run([wine, "reg", "add", "HKCU\\Software\\Wine", "/v", "Version", "/d", "win10", "/f"], { env })
   })
   const [node] = yield* Effect.all([nodeForWindows, compile(compiler, folder), boot], { concurrency: "unbounded" })
