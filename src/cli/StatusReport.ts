@@ -223,7 +223,7 @@ export const rows = (
 /** A short name of the gateway: its profile, or its state directory. */
 const nameOf = ({ profile, stateDir }: Status): string => profile ?? stateDir
 
-/** The text form: the verdict, then the facts behind it in aligned rows. */
+/** Formats a status as text: a line with the verdict, then one aligned row for each fact. */
 export const toText = (
   status: Status,
   flags: ReadonlyMap<string, string>,

@@ -51,7 +51,7 @@ export const parse = (text: string): Option.Option<Duration.Duration> => {
   return Number.isFinite(nanos) ? Option.some(Duration.nanos(BigInt(Math.round(nanos)))) : Option.none()
 }
 
-/** Writes a duration as systemd and Go do, with the largest unit first: `1m30s`, `500ms`. Pure. */
+/** Formats a duration with the largest unit first: `1m30s`, `500ms`. Pure. */
 export const short = (duration: Duration.Duration): string => {
   let millis = Math.round(Duration.toMillis(duration))
   const parts: Array<string> = []

@@ -29,7 +29,7 @@ const streamOf = (descriptor: number): Readable => {
   const stat = NodeFs.fstatSync(descriptor)
   return stat.isFIFO() || stat.isSocket()
     ? new NodeNet.Socket({ fd: descriptor, readable: true, writable: false })
-    // Reading a device or an unlinked file does not block.
+    // The descriptor belongs to a device or to an unlinked file. Reading it does not wait for a writer.
     : NodeFs.createReadStream("", { fd: descriptor })
 }
 

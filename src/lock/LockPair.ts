@@ -167,7 +167,7 @@ export const acquire = (
       // Both files get the same record, unless this start had to wait for the second file. In that case `createdAt` is
       // set again, because the lock counts as acquired only when both files are held.
       (isFirst) => isFirst ? Effect.succeed(configLocked.record) : recordNow,
-      // Both files are in the same folder, so the first one has shown that the file system can lock.
+      // Both files are in the same folder. So a kernel lock on the first file shows that the file system can lock.
       config.acquired.file.enforcement === "kernel"
     )
     const since = yield* Ref.get(heldSince)

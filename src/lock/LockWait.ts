@@ -209,8 +209,8 @@ const wait = (
   })
 
 /**
- * Acquires the lock file. The lock is released when the scope closes. The start waits only between its attempts, and can
- * be interrupted only then.
+ * Acquires the lock file. The lock is released when the scope closes. The effect waits only between two attempts, and can
+ * be interrupted only there.
  */
 export const acquire = (
   request: AcquireOptions

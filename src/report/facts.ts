@@ -42,7 +42,7 @@ export interface Start {
 
 /** A program that uses the library. */
 export interface App {
-  /** How the reader runs the program `gateway`. */
+  /** The words that suggested commands begin with instead of `gateway`, for example `npx gateway-lock`. */
   readonly command: string
   /** Builds the command that starts the app. Without this function, no fact contains such a command. */
   readonly run?: ((change: RunChange) => string) | undefined
@@ -117,8 +117,8 @@ const listenerWords = ({ listener }: Start): string => {
 }
 
 /**
- * The facts about the process that has the lock or the port, for errors that occur only if another process has it. If no
- * holder is known, the facts name the process that listens on the port.
+ * The facts about the process that has the lock or the port. Only for errors that occur because another process has the lock or
+ * the port. If no holder is known, the facts name the process that listens on the port.
  */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
@@ -280,7 +280,7 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
   return [next("stop", "to stop it", stop)]
 }
 
-/** Whether a listener says that it is a gateway, even if its process is not known. */
+/** Whether `listener`, the text that describes the answer of a port's listener, says that the answer came from a gateway. */
 const saysGateway = (listener: string | undefined): boolean =>
   listener !== undefined && (listener.startsWith("a healthy gateway") || listener.includes("gateway that"))
 
@@ -304,8 +304,8 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // If this host has the requested address, the bind of the guard address has failed. The guard address is a loopback
-        // address that every gateway binds in addition.
+        // If this host has the requested address, the bind that failed was not that of this address. It was the bind of the
+        // loopback address that every gateway binds in addition.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
@@ -356,7 +356,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has none.
+        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has no lock file.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to identify it", `${program(start)} list`)]
           : []),

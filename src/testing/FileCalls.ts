@@ -94,7 +94,7 @@ export interface FileCalls {
   ) => Effect.Effect<Inode, PlatformError>
 }
 
-/** Makes the file system calls of one process. */
+/** Returns the file system calls of one simulated process. */
 export const makeFileCalls = (kernel: SimulatedKernel, process: KernelProcess): FileCalls => {
   const call: FileCalls["call"] = (name, path, body, opened) => {
     const error = systemError(name, path)

@@ -162,8 +162,8 @@ const askOnce = (port: number): Effect.Effect<bigint, BenchFailed> =>
     }))
 
 /**
- * Returns the time at which this process first answered 200 on `/healthz`. When this effect completes, the connection of that
- * request is already closed.
+ * Returns the time at which `process` first answered 200 on `/healthz`. When this effect completes, the connection of that request
+ * is already closed.
  */
 export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<bigint, BenchFailed> =>
   Effect.raceFirst(

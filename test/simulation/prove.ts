@@ -35,8 +35,8 @@ export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string
   })
 
 /**
- * Returns `undefined` if no scenario broke a rule of `check.ts`. Otherwise returns a report: the seed, the path, the smallest
- * failing scenario that was found, and its violations and log.
+ * Returns `undefined` if no scenario broke a rule of `check.ts`. Otherwise returns a report: the seed and the path with which
+ * fast-check replays the failure, the smallest failing scenario that was found, and its violations and log.
  */
 export const prove = (
   subject: Subject,
