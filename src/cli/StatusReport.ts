@@ -241,5 +241,5 @@ export const toText = (
 
 const encode = Schema.encodeSync(GatewayStatus.GatewayStatus)
 
-/** The JSON form, as the Schema `GatewayStatus` describes it. */
+/** Formats a status as JSON, in the form that the Schema `GatewayStatus` describes. */
 export const toJson = (status: Status): string => JSON.stringify(encode(status), null, 2)

@@ -116,7 +116,8 @@ const hold = (
 
 /**
  * Logs a warning if no kernel lock is available and only the record enforces the lock. Logs another warning if a dead
- * owner left the lock. Each warning is logged only once, even if it applies to both files. Returns the enforcement.
+ * owner left the lock. Each warning is logged only once, even if it applies to both files. Returns `record` if a file has
+ * no kernel lock, and otherwise `kernel`.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {

@@ -1,6 +1,7 @@
 /**
- * Builds the lines that a person reads when a start fails: the message, then the present holder, then the commands to type next.
- * This module also builds the same content as JSON for programs. Pure: `ErrorReport` gathers the input.
+ * Builds the lines that a person reads when a gateway cannot start: the message, then the process that holds the lock or the port,
+ * then the commands to type next. This module also builds the same content as JSON for programs. Pure: `ErrorReport` gathers the
+ * input.
  */
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"

@@ -107,7 +107,7 @@ const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
 const ask = (site: Gateways.Site, ...command: ReadonlyArray<string>) =>
   Gateways.run(site, { args: [...command, ...words(site)] })
 
-/** Checks that every command finds this gateway, with this pid, as the owner of the lock. */
+/** Checks that `status`, `health`, `doctor`, `run --ensure` and `list` find the gateway of `site`, and that it has the pid `pid`. */
 const assertSeen = (site: Gateways.Site, pid: number) =>
   Effect.gen(function*() {
     for (const command of [["status"], ["health"], ["doctor"], ["run", "--ensure"]]) {

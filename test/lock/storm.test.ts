@@ -21,8 +21,8 @@ const brief = (contender: Storm.StormOptions["contender"], acquisitions: number,
 
 const lowAndHigh = fileURLToPath(new URL("../chaos/support/lowAndHigh.cjs", import.meta.url))
 /**
- * Kills a process that holds two locks, one under a low descriptor and one under a high one. Returns which lock was seen free while
- * the other was still held.
+ * Kills a process that holds two locks, one under a low descriptor and one under a high one. Returns which lock became free first,
+ * as far as polling can tell: `low`, `high`, `both` (no difference was seen) or `neither` (no lock became free in time).
  */
 const dropped = (folder: string) =>
   Effect.gen(function*() {
