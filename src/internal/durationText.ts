@@ -2,8 +2,8 @@
  * Reads and writes durations as people type them.
  *
  * - The words of Effect: `500 millis`, `5 seconds`.
- * - The short forms of systemd.time(7), Go and Docker: `500ms`, `5s`, `1m30s`, `1min 30s`. All three agree on the meaning of
- *   `s`, `m` and `h`.
+ * - The short forms of systemd.time(7), Go and Docker: `500ms`, `5s`, `1m30s`. All three agree on the meaning of `s`, `m` and `h`.
+ * - Further forms of systemd.time(7): `1min 30s`, `2d`.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"

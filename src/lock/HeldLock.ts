@@ -80,8 +80,8 @@ export interface HeldLockOptions<A, E, R> extends KeepOptions {
 }
 
 /**
- * A lock that is held until the scope closes. The held file can change meanwhile, because a lost file is replaced by a
- * new one.
+ * A lock that is held until the scope closes. The held file can change during that time: if it is removed or replaced, the
+ * holder acquires a new file at the path.
  */
 export interface HeldLock<A> {
   /** The result of the first acquisition. */

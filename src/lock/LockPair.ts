@@ -25,7 +25,7 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import { ensurePortFree } from "./PortCheck.ts"
 import type { Enforcement } from "./Snapshot.ts"
 
-/** Both locks, held until the scope closes. */
+/** The two locks of a gateway, for its config and for its state directory. They are held until the scope closes. */
 export interface LockPair {
   /** The lock file of the config. */
   readonly path: string

@@ -1,5 +1,6 @@
 /**
- * Acquires one lock file. If another owner holds the lock, waits for as long as the start may wait.
+ * Acquires one lock file for a gateway that starts. If another owner holds the lock, retries until the time that the start
+ * may wait is over.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -94,7 +95,8 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): Effect.E
 
 /**
  * Makes the folder of the lock file. Windows can refuse that for a moment, for example while a removal of the folder is
- * pending. Then retries, and subtracts the time for the retries from `patience`, the time that the start may wait.
+ * pending. In that case, this effect retries. It subtracts the time of the retries from `patience`, the time that the start
+ * may wait.
  */
 export const ensureFolder = (
   { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">

@@ -239,8 +239,8 @@ const runProgram = (change: RunChange, start: Start): string => {
 }
 
 /**
- * The fact with the command that starts the program with a change. If an app does not pass the function `run`, there is no such
- * fact, because the command that starts the app is unknown.
+ * The fact whose value is the command that starts the program again, with `change` applied. If an app does not pass the function
+ * `run`, there is no such fact, because the command that starts the app is unknown.
  */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
@@ -257,8 +257,8 @@ const runElsewhere = (change: RunChange, start: Start): ReadonlyArray<Fact> =>
 const otherPort = (port: number): number => port < 65535 ? port + 1 : port - 1
 
 /**
- * How to stop the holder, if it is alive and its pid is valid in this PID namespace. Otherwise there is no such fact, because the
- * pid could be that of an unrelated process, which the command would then end.
+ * The facts that say how to stop the holder. There are none if the holder is not known to be alive or if its pid is not valid in this
+ * PID namespace. The pid could then belong to an unrelated process, which the command would end.
  */
 const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []

@@ -28,7 +28,7 @@ interface Running {
     middleware: HttpMiddleware.HttpMiddleware
   ) => Effect.Effect<void>
   readonly server: HttpServer.HttpServer
-  /** Releases everything; completes when that is done. */
+  /** Shuts the server down and releases all its resources. Completes when that is done. */
   readonly shutdown: Effect.Effect<void>
 }
 

@@ -11,7 +11,7 @@ export interface Proof {
   readonly runs: number
   /** The same seed draws the same scenarios. */
   readonly seed?: number | undefined
-  /** The path of fast-check that a failure printed, for use with the seed of that failure. Then only that scenario is played. */
+  /** The path of fast-check that a failure printed, for use with the seed of that failure. Only the scenario that failed is played. */
   readonly path?: string | undefined
   /** Called after each run. */
   readonly onRun?: (() => void) | undefined
