@@ -1,5 +1,5 @@
 /**
- * Inspects a lock, its owner and its port at one moment, and derives the verdict.
+ * Inspects the lock, the owner and the port of a gateway, and derives the verdict on the gateway.
  *
  * @since 0.1.0
  */

@@ -65,7 +65,7 @@ export type Reclaimed = LockAttempt.Leftover & {
   readonly reason: Staleness.ReclaimReason | "its kernel lock is free"
 }
 
-/** The file system refused an operation, but a retry may succeed (`isMomentary`). Internal to this module. */
+/** The file system refused an operation, but a retry may succeed (`isMomentaryCause`). Internal to this module. */
 class Refused {
   readonly _tag = "Refused"
   readonly error: LockUnavailable
