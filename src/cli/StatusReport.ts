@@ -220,7 +220,7 @@ export const rows = (
   ...status.warnings.map((warning) => ["warning", warning] as const)
 ]
 
-/** A short name of the gateway: its profile, or its state directory. */
+/** A short name of the gateway: its profile, or its state directory if it has no profile. */
 const nameOf = ({ profile, stateDir }: Status): string => profile ?? stateDir
 
 /** Formats a status as text: a line with the verdict, then one aligned row for each fact. */

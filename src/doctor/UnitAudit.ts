@@ -36,7 +36,7 @@ export interface Unit {
   readonly restarts: number
   readonly startTimeout: Duration.Duration
   readonly stopTimeout: Duration.Duration
-  /** Infinite if the unit has no watchdog. */
+  /** The value of `WatchdogSec=`; infinite if the unit has no watchdog. */
   readonly watchdog: Duration.Duration
   readonly startLimitInterval: Duration.Duration
   readonly startLimitBurst: number
@@ -164,7 +164,7 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
 }
 
 /**
- * The gateway's requirements for a unit.
+ * The facts about the gateway and this machine with which a unit is compared.
  *
  * @since 0.1.0
  * @category models

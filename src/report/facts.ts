@@ -417,7 +417,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
   }
 }
 
-/** The name that every error of a start has in text and logs. A program reads the error's `_tag` instead. */
+/** The name that text and logs give to every error with which a start fails. A program reads the error's `_tag` instead. */
 const family = "GatewayLockError"
 
 /** Formats the report for a terminal or a log: the message, with the facts aligned below the message. */

@@ -408,7 +408,7 @@ describe("PowerShell", () => {
       yield* TestClock.adjust("1 second")
       const exit = yield* Effect.flatMap(Fiber.poll(asked), Effect.orDie)
       assert.deepStrictEqual(yield* exit, ["Unknown", Option.none(), "Unknown", Option.none()])
-      // No caller needs the answer any more, so the program is killed.
+      // No caller needs the answer any more, so the program that was started to get it is killed.
       yield* Effect.yieldNow()
       assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
     }))

@@ -201,7 +201,7 @@ describe("an app's WebSocket", () => {
 })
 
 describe("an agent that has patched http.Server.prototype.emit", () => {
-  /** Patches the server as the instrumentations of OpenTelemetry, Datadog and Elastic do. */
+  /** Patches `emit` of all HTTP servers as the instrumentations of OpenTelemetry, Datadog and Elastic do. */
   const patched = (seen: Array<string>) =>
     Effect.acquireRelease(
       Effect.sync(() => {
