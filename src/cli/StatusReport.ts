@@ -220,10 +220,10 @@ export const rows = (
   ...status.warnings.map((warning) => ["warning", warning] as const)
 ]
 
-/** A short name of the gateway: its profile, or its state directory. */
+/** A short name of the gateway: its profile, or its state directory if it has no profile. */
 const nameOf = ({ profile, stateDir }: Status): string => profile ?? stateDir
 
-/** The text form: the verdict, then the facts behind it in aligned rows. */
+/** Formats a status as text: a line with the verdict, then one aligned row for each fact. */
 export const toText = (
   status: Status,
   flags: ReadonlyMap<string, string>,
@@ -241,5 +241,5 @@ export const toText = (
 
 const encode = Schema.encodeSync(GatewayStatus.GatewayStatus)
 
-/** The JSON form, as the Schema `GatewayStatus` describes it. */
+/** Formats a status as JSON, in the form that the Schema `GatewayStatus` describes. */
 export const toJson = (status: Status): string => JSON.stringify(encode(status), null, 2)

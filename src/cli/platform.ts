@@ -1,6 +1,6 @@
 /**
- * Provides the host capabilities of the program. A start may end at once, because another gateway already runs. To keep
- * such a start fast, code that it does not need is loaded later.
+ * Provides the services by which the program uses its host: files, processes, locks and the network. A start may end at once,
+ * because another gateway already runs. To keep such a start fast, code that it does not need is loaded later.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"

@@ -36,7 +36,7 @@ export interface Unit {
   readonly restarts: number
   readonly startTimeout: Duration.Duration
   readonly stopTimeout: Duration.Duration
-  /** Infinite if the unit has no watchdog. */
+  /** The value of `WatchdogSec=`; infinite if the unit has no watchdog. */
   readonly watchdog: Duration.Duration
   readonly startLimitInterval: Duration.Duration
   readonly startLimitBurst: number
@@ -164,7 +164,7 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
 }
 
 /**
- * The gateway's requirements for a unit.
+ * The facts about the gateway and this machine with which a unit is compared.
  *
  * @since 0.1.0
  * @category models
@@ -209,8 +209,8 @@ export const isLatched = (unit: Unit): boolean =>
     && !(unit.result === "exit-code" && unit.restartPrevented.includes(unit.mainStatus)))
 
 /**
- * The shortest time after which a start fails while it waits for the owner of the lock. It is the smallest of the timeouts that
- * can end such a start.
+ * How long a start waits for an unhealthy owner of the lock to become healthy, before the start fails. It is the smallest of the
+ * timeouts that can end such a start.
  */
 const shortestWait = (unit: Unit, { health }: Needs): Duration.Duration =>
   [health.timeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
@@ -250,8 +250,8 @@ const auditState = (unit: Unit): ReadonlyArray<Finding> => {
 }
 
 /**
- * Checks that systemd restarts the unit after a crash, but not after a failure that a restart would repeat. Such failures are a
- * wrong setting, and a start that finds a healthy gateway.
+ * Checks that systemd restarts the unit after a crash, but not after a failure that a restart would repeat. There are two such
+ * failures: a setting is wrong, or another healthy gateway is already running.
  */
 const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name } = unit

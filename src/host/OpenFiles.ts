@@ -2,7 +2,8 @@
  * Checks whether a process has a file open. With this check, `gateway stop` confirms that a process owns a lock file, before
  * it sends a signal to that process.
  *
- * The record in the lock file is no proof, because a record can be forged, copied or left behind. An open file cannot.
+ * The record in the lock file does not prove that the process owns the file, because a record can be forged, copied or left behind.
+ * The kernel's list of a process's open files cannot be forged.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"

@@ -56,8 +56,8 @@ export const isSameFile = (a: string, b: string): boolean =>
   }, false)
 
 /**
- * Whether an open file has a kernel lock (`lock:` in proc_pid_fdinfo(5)). `link` is the path of its link below `/proc`. This tells
- * the holder of a lock file from a program that has opened the file only to inspect it.
+ * Whether an open file has a kernel lock (`lock:` in proc_pid_fdinfo(5)). `link` is the path of its link below `/proc`. The lock
+ * distinguishes the holder of a lock file from a program that has opened the file only to inspect it.
  */
 export const isLocked = (link: string): boolean =>
   /^lock:/m.test(attempt(() => Fs.readFileSync(link.replace("/fd/", "/fdinfo/"), "utf8"), ""))

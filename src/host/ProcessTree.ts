@@ -37,7 +37,7 @@ export const descendants = (
     if (!found.has(entry.pid)) found.set(entry.pid, entry)
   }
   entries.filter(({ pid }) => roots.includes(pid)).forEach(add)
-  // The loop also visits entries that are added to the `Map` meanwhile, so it reaches the children of children.
+  // The loop also visits entries that are added to the `Map` during the loop, so it reaches the children of children.
   for (const pid of found.keys()) children.get(pid)?.forEach(add)
   return [...found.values()]
 }

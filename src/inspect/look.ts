@@ -1,5 +1,5 @@
 /**
- * Inspects a lock, its owner and its port at one moment, and derives the verdict.
+ * Inspects the lock, the owner and the port of a gateway, and derives the verdict on the gateway.
  *
  * @since 0.1.0
  */
@@ -52,7 +52,8 @@ const isPresent = (state: LockInspection.LockState): boolean => state._tag === "
 const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<typeof Port.Type["from"]> => {
   const owner = ownerOf(state)
   if (isPresent(state) && owner !== undefined && owner.record.port > 0) return Option.some("owner")
-  // This owner has no port, and its record has a rule for its health. So the port in the settings says nothing about this owner.
+  // An owner whose record has the port 0 and a rule for its health (`ready`) was started without an address. So the port in the
+  // settings says nothing about this owner.
   if (state._tag === "Held" && owner?.record.ready !== undefined) return Option.none()
   return target.address === undefined || target.address.port === 0 ? Option.none() : Option.some("settings")
 }

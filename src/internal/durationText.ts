@@ -2,8 +2,8 @@
  * Reads and writes durations as people type them.
  *
  * - The words of Effect: `500 millis`, `5 seconds`.
- * - The short forms of systemd.time(7), Go and Docker: `500ms`, `5s`, `1m30s`, `1min 30s`. All three agree on the meaning of
- *   `s`, `m` and `h`.
+ * - The short forms of systemd.time(7), Go and Docker: `500ms`, `5s`, `1m30s`. All three agree on the meaning of `s`, `m` and `h`.
+ * - Further forms of systemd.time(7): `1min 30s`, `2d`.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -51,7 +51,7 @@ export const parse = (text: string): Option.Option<Duration.Duration> => {
   return Number.isFinite(nanos) ? Option.some(Duration.nanos(BigInt(Math.round(nanos)))) : Option.none()
 }
 
-/** Writes a duration as systemd and Go do, with the largest unit first: `1m30s`, `500ms`. Pure. */
+/** Formats a duration with the largest unit first: `1m30s`, `500ms`. Pure. */
 export const short = (duration: Duration.Duration): string => {
   let millis = Math.round(Duration.toMillis(duration))
   const parts: Array<string> = []

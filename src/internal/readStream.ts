@@ -29,7 +29,7 @@ const streamOf = (descriptor: number): Readable => {
   const stat = NodeFs.fstatSync(descriptor)
   return stat.isFIFO() || stat.isSocket()
     ? new NodeNet.Socket({ fd: descriptor, readable: true, writable: false })
-    // Reading a device or an unlinked file does not block.
+    // The descriptor belongs to a device or to an unlinked file. Reading it does not wait for a writer.
     : NodeFs.createReadStream("", { fd: descriptor })
 }
 
@@ -49,8 +49,8 @@ const unreadable = (cause: unknown) =>
   new StreamUnreadable({ reason: cause instanceof Error ? cause.message.split("\n", 1)[0] ?? "" : String(cause) })
 
 /**
- * Reads to the end, but stops early once more than `limit` bytes were read. A result that is longer than `limit` tells the caller
- * that there were too many bytes.
+ * Reads all bytes of the pipe, terminal or device, but stops early once more than `limit` bytes were read. A result that is longer
+ * than `limit` tells the caller that there were too many bytes.
  */
 export const readStream = (path: string, limit: number): Effect.Effect<Uint8Array, StreamUnreadable> =>
   Effect.async((resume) => {

@@ -80,8 +80,8 @@ export interface HeldLockOptions<A, E, R> extends KeepOptions {
 }
 
 /**
- * A lock that is held until the scope closes. The held file can change meanwhile, because a lost file is replaced by a
- * new one.
+ * A lock that is held until the scope closes. The held file can change during that time: if it is removed or replaced, the
+ * holder acquires a new file at the path.
  */
 export interface HeldLock<A> {
   /** The result of the first acquisition. */
@@ -148,7 +148,7 @@ const countRecheck = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
 
 /**
  * The number of checks that fit into `staleAfter`. Each check writes the record again, so that the file does not look
- * stale. With three writes, one of them may be late.
+ * stale. With three checks, the file stays fresh even if one of them is late.
  */
 const writesWhileFresh = 3
 
@@ -311,8 +311,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             count >= maxFailures
               ? lose(kept, `${moved} and could not be re-acquired: ${error.reason}`)
               : warn(kept, "unavailable", `${moved}: could not re-acquire gateway lock ${path} yet: ${error.reason}`)),
-        // `Unseen` means that the check itself failed, for example because a folder is unreadable for a moment. That
-        // does not prove a loss. The next check tries again.
+        // `Unseen` means that the check itself failed, for example because a folder is unreadable for a moment. So it is
+        // unknown whether the lock is lost. The next check tries again.
         Unseen: ({ error }) =>
           Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
       })

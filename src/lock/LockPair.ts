@@ -25,7 +25,7 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import { ensurePortFree } from "./PortCheck.ts"
 import type { Enforcement } from "./Snapshot.ts"
 
-/** Both locks, held until the scope closes. */
+/** The two locks of a gateway, for its config and for its state directory. They are held until the scope closes. */
 export interface LockPair {
   /** The lock file of the config. */
   readonly path: string
@@ -116,7 +116,8 @@ const hold = (
 
 /**
  * Logs a warning if no kernel lock is available and only the record enforces the lock. Logs another warning if a dead
- * owner left the lock. Each warning is logged only once, even if it applies to both files. Returns the enforcement.
+ * owner left the lock. Each warning is logged only once, even if it applies to both files. Returns `record` if a file has
+ * no kernel lock, and otherwise `kernel`.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {
@@ -167,7 +168,7 @@ export const acquire = (
       // Both files get the same record, unless this start had to wait for the second file. In that case `createdAt` is
       // set again, because the lock counts as acquired only when both files are held.
       (isFirst) => isFirst ? Effect.succeed(configLocked.record) : recordNow,
-      // Both files are in the same folder, so the first one has shown that the file system can lock.
+      // Both files are in the same folder. So a kernel lock on the first file shows that the file system can lock.
       config.acquired.file.enforcement === "kernel"
     )
     const since = yield* Ref.get(heldSince)

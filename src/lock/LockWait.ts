@@ -1,5 +1,6 @@
 /**
- * Acquires one lock file. If another owner holds the lock, waits for as long as the start may wait.
+ * Acquires one lock file for a gateway that starts. If another owner holds the lock, retries until the time that the start
+ * may wait is over.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -64,7 +65,7 @@ export type Reclaimed = LockAttempt.Leftover & {
   readonly reason: Staleness.ReclaimReason | "its kernel lock is free"
 }
 
-/** The file system refused an operation, but a retry may succeed (`isMomentary`). Internal to this module. */
+/** The file system refused an operation, but a retry may succeed (`isMomentaryCause`). Internal to this module. */
 class Refused {
   readonly _tag = "Refused"
   readonly error: LockUnavailable
@@ -94,7 +95,8 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): Effect.E
 
 /**
  * Makes the folder of the lock file. Windows can refuse that for a moment, for example while a removal of the folder is
- * pending. Then retries, and subtracts the time for the retries from `patience`, the time that the start may wait.
+ * pending. In that case, this effect retries. It subtracts the time of the retries from `patience`, the time that the start
+ * may wait.
  */
 export const ensureFolder = (
   { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">
@@ -209,8 +211,8 @@ const wait = (
   })
 
 /**
- * Acquires the lock file. The lock is released when the scope closes. The start waits only between its attempts, and can
- * be interrupted only then.
+ * Acquires the lock file. The lock is released when the scope closes. The effect waits only between two attempts, and can
+ * be interrupted only there.
  */
 export const acquire = (
   request: AcquireOptions

@@ -27,9 +27,9 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
 }
 
 /**
- * Finds no processes that listen. The status page does not show these processes. Only the verdict on an owner whose record has a
- * health rule (`ready`, written by `gateway exec`) depends on them. On other systems than Linux, the search for them would start a
- * program (lsof or netstat) for each such owner. So there, the verdict on an owner whose port is in use can be `unknown`.
+ * A `PortOwners` for other systems than Linux. It never finds a process that listens, because the search would start a program (lsof
+ * or netstat). The status page does not show these processes. They matter only for the verdict on an owner whose record has a health
+ * rule (`ready`, written by `gateway exec`). If the port of such an owner is in use, its verdict can be `unknown`.
  */
 const noPortOwners = PortOwners.PortOwners.of({
   blocker: () => Effect.succeedNone,

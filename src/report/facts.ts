@@ -1,6 +1,7 @@
 /**
- * Builds the lines that a person reads when a start fails: the message, then the present holder, then the commands to type next.
- * This module also builds the same content as JSON for programs. Pure: `ErrorReport` gathers the input.
+ * Builds the lines that a person reads when a gateway cannot start: the message, then the process that holds the lock or the port,
+ * then the commands to type next. This module also builds the same content as JSON for programs. Pure: `ErrorReport` gathers the
+ * input.
  */
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
@@ -42,7 +43,7 @@ export interface Start {
 
 /** A program that uses the library. */
 export interface App {
-  /** How the reader runs the program `gateway`. */
+  /** The words that suggested commands begin with instead of `gateway`, for example `npx gateway-lock`. */
   readonly command: string
   /** Builds the command that starts the app. Without this function, no fact contains such a command. */
   readonly run?: ((change: RunChange) => string) | undefined
@@ -117,8 +118,8 @@ const listenerWords = ({ listener }: Start): string => {
 }
 
 /**
- * The facts about the process that has the lock or the port, for errors that occur only if another process has it. If no
- * holder is known, the facts name the process that listens on the port.
+ * The facts about the process that has the lock or the port. Only for errors that occur because another process has the lock or
+ * the port. If no holder is known, the facts name the process that listens on the port.
  */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
@@ -238,8 +239,8 @@ const runProgram = (change: RunChange, start: Start): string => {
 }
 
 /**
- * The fact with the command that starts the program with a change. If an app does not pass the function `run`, there is no such
- * fact, because the command that starts the app is unknown.
+ * The fact whose value is the command that starts the program again, with `change` applied. If an app does not pass the function
+ * `run`, there is no such fact, because the command that starts the app is unknown.
  */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
@@ -256,8 +257,8 @@ const runElsewhere = (change: RunChange, start: Start): ReadonlyArray<Fact> =>
 const otherPort = (port: number): number => port < 65535 ? port + 1 : port - 1
 
 /**
- * How to stop the holder, if it is alive and its pid is valid in this PID namespace. Otherwise there is no such fact, because the
- * pid could be that of an unrelated process, which the command would then end.
+ * The facts that say how to stop the holder. There are none if the holder is not known to be alive or if its pid is not valid in this
+ * PID namespace. The pid could then belong to an unrelated process, which the command would end.
  */
 const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
@@ -280,7 +281,7 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
   return [next("stop", "to stop it", stop)]
 }
 
-/** Whether a listener says that it is a gateway, even if its process is not known. */
+/** Whether `listener`, the text that describes the answer of a port's listener, says that the answer came from a gateway. */
 const saysGateway = (listener: string | undefined): boolean =>
   listener !== undefined && (listener.startsWith("a healthy gateway") || listener.includes("gateway that"))
 
@@ -304,8 +305,8 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // If this host has the requested address, the bind of the guard address has failed. The guard address is a loopback
-        // address that every gateway binds in addition.
+        // If this host has the requested address, the bind that failed was not that of this address. It was the bind of the
+        // loopback address that every gateway binds in addition.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
@@ -356,7 +357,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has none.
+        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has no lock file.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to identify it", `${program(start)} list`)]
           : []),
@@ -416,7 +417,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
   }
 }
 
-/** The name that every error of a start has in text and logs. A program reads the error's `_tag` instead. */
+/** The name that text and logs give to every error with which a start fails. A program reads the error's `_tag` instead. */
 const family = "GatewayLockError"
 
 /** Formats the report for a terminal or a log: the message, with the facts aligned below the message. */

@@ -11,7 +11,7 @@ import type * as Redacted from "effect/Redacted"
 import * as AccessToken from "./AccessToken.ts"
 import { ownAnswerHeaders } from "./ServerSocket.ts"
 
-/** The answer names the authentication scheme (RFC 6750, 3). It does not say what was wrong with the client's token. */
+/** The answer names the authentication scheme (RFC 6750, section 3). It does not say what was wrong with the client's token. */
 const unauthorized = HttpServerResponse.text("a token is needed\n", {
   status: 401,
   headers: { ...ownAnswerHeaders, "www-authenticate": "Bearer" }

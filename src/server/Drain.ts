@@ -66,7 +66,7 @@ const awaitConnections = (
     if (left > 0) yield* Effect.logWarning(`cutting ${connectionsText(left)} that did not end in time`)
   })
 
-/** Makes the drain of a bound listener. Log lines name that listener by `address`. */
+/** Makes the `Drain` object of a bound listener. Log lines name that listener by `address`. */
 export const make = (
   options: ListenerOptions,
   bound: BoundSocket,

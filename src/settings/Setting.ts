@@ -43,7 +43,7 @@ export interface JsonSchema {
 }
 
 /**
- * One setting of the table, with its names and its decoder.
+ * One setting of the gateway, with its names and its decoder.
  *
  * @since 0.1.0
  * @category models

@@ -9,8 +9,8 @@ import { printable } from "../internal/printable.ts"
 import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
 
 /**
- * A service could not be installed or uninstalled. The message is one line: what failed, where, why, and what to do. The program
- * then exits with status 1.
+ * A service could not be installed or uninstalled. The message is one line: what failed, where, why, and what to do. The command
+ * `gateway` then exits with status 1.
  *
  * @since 0.1.0
  * @category errors

@@ -92,10 +92,10 @@ export const remember = (
     }
   })
 
-/** How long one command of the manager may take during an undo. */
+/** How long one command of the service manager (for example `systemctl`) may take during an undo. */
 const undoTimeout = Duration.seconds(10)
 
-/** Runs a command of the manager, and ignores a failure, because a failure of the manager may be the reason for the undo. */
+/** Runs a command of the service manager. Ignores a failure, because a failed command of the manager may be the reason for the undo. */
 const runManager = (options: UndoOptions, ...words: readonly [string, ...Array<string>]) =>
   execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
 

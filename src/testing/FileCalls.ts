@@ -61,7 +61,7 @@ export interface Place {
   readonly parent: Inode
 }
 
-/** The file system calls of one process. */
+/** The functions from which the file system calls of one simulated process are built. */
 export interface FileCalls {
   readonly kernel: SimulatedKernel
   readonly process: KernelProcess
@@ -94,7 +94,7 @@ export interface FileCalls {
   ) => Effect.Effect<Inode, PlatformError>
 }
 
-/** Makes the file system calls of one process. */
+/** Returns the functions from which the file system calls of one simulated process are built. */
 export const makeFileCalls = (kernel: SimulatedKernel, process: KernelProcess): FileCalls => {
   const call: FileCalls["call"] = (name, path, body, opened) => {
     const error = systemError(name, path)

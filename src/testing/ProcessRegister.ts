@@ -86,7 +86,7 @@ export interface ProcessRegister {
   readonly endAll: (process: SimulatedKernel.KernelProcess, state: EndState, how: string) => Effect.Effect<void>
 }
 
-/** Makes the register of a host without processes. */
+/** Makes the register of a host's processes. The host has no process at first. */
 export const makeProcessRegister = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts

@@ -60,8 +60,9 @@ export interface SimulatedHost {
     options?: ProcessOptions
   ) => Effect.Effect<SimulatedProcess<A, E>>
   /**
-   * Starts a process, and provides its platform to a program that runs in the test's own fiber. The process does not end with
-   * the program or with the scope of the layer. Only a signal, `reboot` or the service `ProcessEnd` ends the process.
+   * Starts a process. The layer provides the services of this process to a program that runs in the test's own fiber. The
+   * process goes on after the program has ended or the scope of the layer has closed. Only a signal, `reboot` or the service
+   * `ProcessEnd` ends the process.
    */
   readonly layer: (options?: ProcessOptions) => Layer.Layer<Requirements>
   /**

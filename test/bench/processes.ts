@@ -52,14 +52,14 @@ export const bounded =
  * Environment variables that the started processes do not inherit. Each of them would change one of these: how Node starts, the
  * settings of the gateway, or the supervisor that the gateway detects.
  *
- * `NODE_EXTRA_CA_CERTS` is inherited, because the machine may need it. It delays every start of Node by the same time, and the
- * head of the table mentions it.
+ * `NODE_EXTRA_CA_CERTS` is inherited, because the machine may need it. It delays every start of Node by the same time. If it is
+ * set, the head of the table of results says so.
  */
 const foreign =
   /^(GATEWAY_|NODE_(?!EXTRA_CA_CERTS$)|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
 /**
- * Whether `NODE_EXTRA_CA_CERTS` makes every start of Node read a file of certificates. This takes some tens of milliseconds, in
- * the subject and in the baseline of each figure.
+ * Whether `NODE_EXTRA_CA_CERTS` makes every start of Node read a file of certificates. This takes some tens of milliseconds, both in
+ * the measured program and in the baseline to which the benchmark compares it.
  */
 export const readsCertificates = (env.NODE_EXTRA_CA_CERTS ?? "") !== ""
 const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
@@ -162,8 +162,8 @@ const askOnce = (port: number): Effect.Effect<bigint, BenchFailed> =>
     }))
 
 /**
- * Returns the time at which this process first answered 200 on `/healthz`. When this effect completes, the connection of that
- * request is already closed.
+ * Returns the time at which `process` first answered 200 on `/healthz`. When this effect completes, the connection of that request
+ * is already closed.
  */
 export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<bigint, BenchFailed> =>
   Effect.raceFirst(

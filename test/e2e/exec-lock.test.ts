@@ -230,8 +230,8 @@ describe("SIGKILL of the wrapper between the start of the command and its record
 })
 
 /**
- * A shell script that leaves a daemon behind. The daemon is no longer a descendant of the script, because its parent ends at once,
- * and setsid(1) puts it into another process group.
+ * A shell script that leaves a daemon behind. The daemon is no longer a descendant of the script, because its parent ends at once.
+ * It is not in the process group of the script either, because setsid(1) starts it in a group of its own.
  */
 const daemonising = "(setsid sh -c 'echo daemon $$ >&2; exec sleep 300' </dev/null >/dev/null &); exit 5"
 const noDaemons = noKernelLock ?? Program.without("setsid")
@@ -298,8 +298,8 @@ describe("64 exec at one time", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // Each command locks the file `witness`. If another command runs at the same time, it has this lock. Then `flock -n`
-        // fails at once, and the shell writes the file `two`.
+        // Each command locks the file `witness`. If another command runs at the same time, that command has this lock. Then
+        // `flock -n` fails at once, and its `gateway exec` ends with 1 instead of 75.
         const script = "echo run >> runs; exec flock -n witness \"$@\" || echo two > two"
         const words = ["sh", "-c", script, "sh", ...Execs.child("listen")]
         const starts = yield* Effect.forEach(

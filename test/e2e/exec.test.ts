@@ -88,8 +88,8 @@ describe("the command of gateway exec", () => {
       const site = yield* Gateways.newSite
       const bytes = randomBytes(2 ** 20)
       yield* Effect.promise(() => Fs.writeFile(Path.join(site.root, "in"), bytes))
-      // Node makes a pipe non-blocking when it opens `process.stdin` or `process.stdout`. The command shares this mode, so `cat`
-      // would then fail with EAGAIN. On a file, the mode has no effect and the fault would not show. So both ends are pipes.
+      // If the wrapper opened `process.stdin` or `process.stdout`, Node would make that pipe non-blocking. `cat` shares this mode
+      // and would fail with EAGAIN. On a file, the mode has no effect and this test would not notice it. So both ends are pipes.
       const ended = yield* Execs.run(site, ["cat"], { under: ["sh", "-c", "cat in | \"$@\" | cat > out", "sh"] })
       assert.strictEqual(ended.code, 0, ended.stderr)
       assert.isTrue(bytes.equals(yield* Effect.promise(() => Fs.readFile(Path.join(site.root, "out")))))

@@ -20,7 +20,7 @@ afterAll(async () => {
   if (Browsers.noBrowser === undefined) await browser.close()
 })
 
-/** Declares a test in the browser, with a long timeout for a busy machine. */
+/** Declares a test that uses a browser, with a long timeout for a busy machine. */
 const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
   it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 120_000)
 

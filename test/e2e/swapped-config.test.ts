@@ -107,7 +107,7 @@ const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
 const ask = (site: Gateways.Site, ...command: ReadonlyArray<string>) =>
   Gateways.run(site, { args: [...command, ...words(site)] })
 
-/** Checks that every command finds this gateway, with this pid, as the owner of the lock. */
+/** Checks that `status`, `health`, `doctor`, `run --ensure` and `list` find the gateway of `site`, and that it has the pid `pid`. */
 const assertSeen = (site: Gateways.Site, pid: number) =>
   Effect.gen(function*() {
     for (const command of [["status"], ["health"], ["doctor"], ["run", "--ensure"]]) {
@@ -163,7 +163,7 @@ unless(notLinux).describe("with", () => {
           assert.strictEqual(supervised.code, status, supervised.stderr)
           assert.include(supervised.stderr, "existing gateway is healthy")
         }
-        // The test runs the command that the error advises, exactly as the error prints it.
+        // The test runs the command that the first error advises (`gateway stop …`), with exactly the arguments that it prints.
         const stop = (facts["to stop it"] ?? "").split(" ").slice(1)
         assert.strictEqual((yield* Gateways.run(site, { args: stop })).code, 0)
         yield* Gateways.assertGone(site, yield* gateway.ended)

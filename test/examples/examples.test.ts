@@ -82,7 +82,7 @@ const isUp = (port: number) =>
 
 const text = (port: number, path: string) => Effect.flatMap(get(port, path), ({ text }) => text)
 
-/** Checks that a second copy of an example is refused with an error, and that the first copy ends in order on a signal. */
+/** Checks that a second copy of an example is refused with an error, and that a signal shuts the first copy down cleanly. */
 const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
   Effect.gen(function*() {
     const second = yield* Effect.flatMap(start(name, place), ({ ended }) => ended)

@@ -14,5 +14,5 @@ const app = (profile: string, port: Config.Config<number>) =>
 const Blue = app("blue", Config.port("BLUE_PORT"))
 const Green = app("green", Config.port("GREEN_PORT"))
 
-// If one gateway cannot start or loses its lock, the other gateway is shut down in order as well.
+// If one gateway cannot start or loses its lock, the other gateway is shut down cleanly as well.
 Effect.all([Gateway.launch(Blue), Gateway.launch(Green)], { concurrency: "unbounded" }).pipe(NodeRuntime.runMain)

@@ -99,8 +99,8 @@ describe("ProcessTable.judge", () => {
     ([startTime, later]) => {
       const sighting = Sighting.present(startTime + later)
       assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, own), "Gone")
-      // FreeBSD computes the start time of a process from the boot time by the wall clock. The wall clock may have been set to
-      // another time after the process started. So another start time proves nothing there.
+      // FreeBSD computes the start time of a process from the boot time by the wall clock. So after the wall clock was set, the
+      // same process has another start time. There, a different start time does not prove that the process is a different one.
       assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, { ...own, isFixed: false }), "Unknown")
     }
   )
@@ -408,7 +408,7 @@ describe("PowerShell", () => {
       yield* TestClock.adjust("1 second")
       const exit = yield* Effect.flatMap(Fiber.poll(asked), Effect.orDie)
       assert.deepStrictEqual(yield* exit, ["Unknown", Option.none(), "Unknown", Option.none()])
-      // No caller needs the answer any more, so the program is killed.
+      // No caller needs the answer any more, so the program that was started to get it is killed.
       yield* Effect.yieldNow()
       assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
     }))

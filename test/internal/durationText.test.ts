@@ -80,7 +80,7 @@ describe("durationText", () => {
   it.prop("what it writes short is read as the same", [fc.integer({ min: 0, max: 86_400_000 })], ([millis]) => {
     const text = DurationText.short(Duration.millis(millis))
     assert.strictEqual(millisOf(text), millis, text)
-    // Go and systemd read this form as well.
+    // systemd reads this form as well. So does Go, except for the unit `d`.
     assert.match(text, /^(?:\d+(?:d|h|m|s|ms))+$/)
   })
 

@@ -1,6 +1,7 @@
 /**
  * Runs the storm for a few seconds: many processes acquire and release a lock, and some are killed. Each process that is granted
- * the lock also takes a second lock, the witness. If the witness is taken, two processes hold the lock at one time.
+ * the lock also takes a second lock, the witness. If another process already holds the witness, two processes hold the lock at one
+ * time.
  *
  * `test/chaos/storm.chaos.ts` runs the storm for minutes.
  */
@@ -20,8 +21,8 @@ const brief = (contender: Storm.StormOptions["contender"], acquisitions: number,
 
 const lowAndHigh = fileURLToPath(new URL("../chaos/support/lowAndHigh.cjs", import.meta.url))
 /**
- * Kills a process that holds two locks, one under a low descriptor and one under a high one. Returns which lock was seen free while
- * the other was still held.
+ * Kills a process that holds two locks, one under a low descriptor and one under a high one. Returns which lock became free first,
+ * as far as polling can tell: `low`, `high`, `both` (no difference was seen) or `neither` (no lock became free in time).
  */
 const dropped = (folder: string) =>
   Effect.gen(function*() {
@@ -35,7 +36,8 @@ const dropped = (folder: string) =>
       if (free) addon.unlock(fd)
       return free
     }
-    // Runs synchronously, because the moment between the two releases is short.
+    // The kernel releases the two locks one shortly after the other. So the loop runs synchronously, without other tasks between
+    // its looks.
     const first = yield* Effect.sync(() => {
       process.kill(holder.pid, "SIGKILL")
       for (let looks = 0; looks < 1_000_000; looks++) {

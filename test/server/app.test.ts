@@ -28,7 +28,7 @@ interface Running {
     middleware: HttpMiddleware.HttpMiddleware
   ) => Effect.Effect<void>
   readonly server: HttpServer.HttpServer
-  /** Releases everything; completes when that is done. */
+  /** Shuts the server down and releases all its resources. Completes when that is done. */
   readonly shutdown: Effect.Effect<void>
 }
 
@@ -201,7 +201,7 @@ describe("an app's WebSocket", () => {
 })
 
 describe("an agent that has patched http.Server.prototype.emit", () => {
-  /** Patches the server as the instrumentations of OpenTelemetry, Datadog and Elastic do. */
+  /** Patches `emit` of all HTTP servers as the instrumentations of OpenTelemetry, Datadog and Elastic do. */
   const patched = (seen: Array<string>) =>
     Effect.acquireRelease(
       Effect.sync(() => {

@@ -73,8 +73,8 @@ describe("who listens on a port", () => {
   it("is one, whatever its own address", () => {
     const both = ["#2 and #1 both listen on port 18789"]
     assert.deepStrictEqual(judge(call(1, "bind", url("127.0.0.1")), call(2, "bind", url("127.0.0.1"))), both)
-    // 127.0.0.1 is the guard address, for which all gateways compete. Here its bind failed for another reason than a conflict.
-    // In that case a gateway serves without the guard address, so both gateways listen.
+    // Every gateway also binds 127.0.0.1, so that two gateways conflict even if their own addresses differ. Here this bind of
+    // process 2 fails without a conflict: the host does not have the address. The gateway then serves without it, so both listen.
     assert.deepStrictEqual(
       judge(
         call(1, "bind", url("127.0.0.1")),

@@ -11,7 +11,7 @@ export interface Proof {
   readonly runs: number
   /** The same seed draws the same scenarios. */
   readonly seed?: number | undefined
-  /** The path of fast-check that a failure printed, for use with the seed of that failure. Then only that scenario is played. */
+  /** The path of fast-check that a failure printed, for use with the seed of that failure. Only the scenario that failed is played. */
   readonly path?: string | undefined
   /** Called after each run. */
   readonly onRun?: (() => void) | undefined
@@ -35,8 +35,8 @@ export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string
   })
 
 /**
- * Returns `undefined` if no scenario broke a rule of `check.ts`. Otherwise returns a report: the seed, the path, the smallest
- * failing scenario that was found, and its violations and log.
+ * Returns `undefined` if no scenario broke a rule of `check.ts`. Otherwise returns a report: the seed and the path with which
+ * fast-check replays the failure, the smallest failing scenario that was found, and its violations and log.
  */
 export const prove = (
   subject: Subject,

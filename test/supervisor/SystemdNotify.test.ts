@@ -7,7 +7,7 @@ import * as Programs from "../fixtures/programs.ts"
 
 const seconds = (...at: ReadonlyArray<number>) => at.map((second) => second * 1000)
 
-/** Collects the log lines of an effect. */
+/** A layer whose logger adds each log message to `lines`. */
 const logged = (lines: Array<string>) =>
   Logger.replace(
     Logger.defaultLogger,

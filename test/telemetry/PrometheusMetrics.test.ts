@@ -85,7 +85,7 @@ const snapshotOf = (series: ReadonlyArray<Series>): ReadonlyArray<MetricPair.Met
 const encode = (...series: ReadonlyArray<Series>) => PrometheusMetrics.encode(snapshotOf(series))
 
 // ---------------------------------------------------------------------------
-// a strict parser of the format
+// a strict parser of the Prometheus text format
 // ---------------------------------------------------------------------------
 
 interface Sample {

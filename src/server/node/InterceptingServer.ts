@@ -276,7 +276,7 @@ export const intercept = (
         if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
           return refuseRaw(socket, 500, "internal error")
         }
-        // Part of another answer has already been sent on this connection, so no refusal can follow.
+        // Since the upgrade request arrived, bytes of an answer were written to this connection, so no refusal can follow.
         socket.destroy()
       }
     })

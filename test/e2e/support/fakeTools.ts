@@ -18,7 +18,7 @@ export interface FakeTools {
   readonly started: Effect.Effect<ReadonlyArray<Started>>
 }
 
-/** The variables that a shell sets by itself. */
+/** The environment variables that a shell sets by itself. */
 const ofTheShell = new Set(["PWD", "OLDPWD", "SHLVL", "_"])
 
 /** Makes stand-ins for the named programs. Each stand-in prints nothing and exits with 0. */

@@ -23,7 +23,7 @@ export interface Running {
    * without such a line, or if the wait takes too long.
    */
   readonly line: (pattern: RegExp) => Effect.Effect<string>
-  /** Completes once a gateway has logged that it listens. */
+  /** Completes once the program has logged that its gateway listens. */
   readonly listening: Effect.Effect<void>
   /** Completes when the program ends. The effect dies if that takes too long. */
   readonly ended: Effect.Effect<Ended>
@@ -76,7 +76,7 @@ export const start = (
     ({ running }) => running
   )
 
-/** Limits the time of a step. If the step takes too long, the effect dies with a message that has the program's output. */
+/** Limits the time of a step. If the step takes too long, the effect dies with a message that contains the program's stderr. */
 export const within = ({ patience, stderr, words }: {
   readonly words: ReadonlyArray<string>
   readonly stderr: () => string
