@@ -113,8 +113,10 @@ describe("GatewayLockError", () => {
     Effect.gen(function*() {
       const start: Effect.Effect<string, Errors.GatewayLockError> = new Errors.PortInUse({ host: "::1", port: 5 })
       const caught = yield* start.pipe(
-        Effect.catchTag("LockHeld", () => Effect.succeed("held")),
-        Effect.catchTag("PortInUse", ({ port }) => Effect.succeed(`port ${port}`))
+        Effect.catchTags({
+          LockHeld: () => Effect.succeed("held"),
+          PortInUse: ({ port }) => Effect.succeed(`port ${port}`)
+        })
       )
       assert.strictEqual(caught, "port 5")
     }))

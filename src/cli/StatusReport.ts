@@ -81,7 +81,7 @@ const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => 
   ]
 }
 
-const listenerWords = ({ command, host, isOwner, pid }: typeof GatewayStatus.Listener.Type): string =>
+const listenerWords = ({ command, host, isOwner, pid }: GatewayStatus.Listener): string =>
   pid === undefined
     ? `a process on ${host}, not visible from here`
     : `pid ${pid}${command === undefined ? "" : ` (${command})`} on ${host}${isOwner ? ", the owner" : ""}`

@@ -122,7 +122,7 @@ export const judgeLock = (
   return findings
 }
 
-const listenerWords = ({ command, pid }: typeof GatewayStatus.Listener.Type): string =>
+const listenerWords = ({ command, pid }: GatewayStatus.Listener): string =>
   pid === undefined ? "a process not visible from here" : `pid ${pid}${command === undefined ? "" : ` (${command})`}`
 
 /**

@@ -125,7 +125,7 @@ const stateHolder = (target: Target) =>
     return state._tag === "Held" && owner !== undefined ? Option.some({ path, state, owner }) : Option.none()
   })
 
-const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyArray<string> => {
+const differs = (target: Target, port: Port | undefined): ReadonlyArray<string> => {
   const { address } = target
   return port?.from !== "owner" || address === undefined || address.port === 0
       || (port.port === address.port && port.host === address.host)

@@ -33,7 +33,7 @@ export interface LookOptions {
 
 const states = { Free: "free", Gateway: "gateway", Foreign: "foreign", Stalled: "stalled" } as const
 
-const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner | undefined): typeof Health.Type => {
+const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner | undefined): Health => {
   switch (answer._tag) {
     case "Free":
       return {
@@ -99,7 +99,7 @@ const describeReady = (
   owner: LockInspection.Owner,
   listener: ReadyRule.Evidence["listener"],
   status: number | undefined
-): typeof Health.Type => {
+): Health => {
   const { detail, healthy } = ReadyRule.judge({ rule, phase: owner.record.phase, listener, status })
   return {
     healthy,
@@ -110,7 +110,7 @@ const describeReady = (
 }
 
 /** The health of an owner that has no port. `undefined` if the owner has no rule for its health, because no port can be probed. */
-export const healthWithoutPort = ({ owner, ready }: Asked): typeof Health.Type | undefined =>
+export const healthWithoutPort = ({ owner, ready }: Asked): Health | undefined =>
   owner === undefined || ready === undefined ? undefined : describeReady(ready, owner, "none", undefined)
 
 /**
@@ -119,7 +119,7 @@ export const healthWithoutPort = ({ owner, ready }: Asked): typeof Health.Type |
  */
 export const askPort = (
   address: Address,
-  from: (typeof Port.Type)["from"],
+  from: Port["from"],
   asked: Asked,
   options: LookOptions
 ) =>
@@ -140,7 +140,7 @@ export const askPort = (
         const command = yield* table.commandName(pid)
         return { host, pid, ...(Option.isSome(command) ? { command: command.value } : {}), isOwner }
       }))
-    const port: typeof Port.Type = {
+    const port: Port = {
       host: address.host,
       port: address.port,
       from,
@@ -165,7 +165,7 @@ export const askPort = (
  * in another network namespace, because the owner then has no listener in this one.
  */
 export const listenerIdentity = (
-  { listeners }: typeof Port.Type,
+  { listeners }: Port,
   owner: LockInspection.Owner | undefined,
   network: Network
 ): Evidence["listener"] => {

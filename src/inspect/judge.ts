@@ -16,7 +16,7 @@ import type { Health, Lock, Port, Verdict } from "./StatusModel.ts"
  * @category models
  */
 export interface Evidence {
-  readonly lock: (typeof Lock.Type)["state"]
+  readonly lock: Lock["state"]
   /** Why the state of the lock is `unknown`. */
   readonly lockReason?: string | undefined
   /** The owner that the lock names. */
@@ -31,7 +31,7 @@ export interface Evidence {
     readonly ready?: ReadyRule.Judgement | undefined
   } | undefined
   /** What answers on the port. `unasked` if no address is known. */
-  readonly port: (typeof Port.Type)["state"] | "unasked"
+  readonly port: Port["state"] | "unasked"
   /**
    * Whether no connection to the address is possible from this process, for example because the address belongs to another network
    * namespace. Then the port seems free even if a gateway listens there.
@@ -40,7 +40,7 @@ export interface Evidence {
   /** Whether a healthy gateway answers. */
   readonly healthy: boolean
   /** Whether the instance that answers is the one that the lock names. */
-  readonly identity: (typeof Health.Type)["identity"]
+  readonly identity: Health["identity"]
   /** Whether the processes that listen on the port include the lock's owner. */
   readonly listener: "owner" | "other" | "unknown"
   /** What the port answers, in words. */

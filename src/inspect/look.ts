@@ -49,7 +49,7 @@ const isPresent = (state: LockInspection.LockState): boolean => state._tag === "
  * The source of the address to probe: the present owner's record, or the settings, which the next start would use. A former owner
  * that left its lock file no longer serves, so the address in its record does not count.
  */
-const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<typeof Port.Type["from"]> => {
+const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<Port["from"]> => {
   const owner = ownerOf(state)
   if (isPresent(state) && owner !== undefined && owner.record.port > 0) return Option.some("owner")
   // An owner whose record has the port 0 and a rule for its health (`ready`) was started without an address. So the port in the

@@ -80,8 +80,7 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One repeated search for other gateways serves all clients that watch. The search begins with the first client, and ends when
-    // the last client disconnects.
+    // One repeated search for other gateways serves all clients that watch, from the first to the last.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

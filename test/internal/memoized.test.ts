@@ -8,8 +8,11 @@ const afterAnInterruption = (memoize: typeof memoized) =>
     const begun = yield* Deferred.make<void>()
     const runs = yield* Ref.make(0)
     const ask = yield* memoize(
-      Effect.flatMap(Ref.updateAndGet(runs, (n) => n + 1), (run) =>
-        run === 1 ? Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never) : Effect.succeed(run))
+      Effect.filterOrElse(
+        Ref.updateAndGet(runs, (n) => n + 1),
+        (run) => run > 1,
+        () => Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never)
+      )
     )
     const first = yield* Effect.fork(ask)
     yield* Deferred.await(begun)

@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 import { posix } from "node:path"
 import { fileURLToPath } from "node:url"
-import ts from "typescript"
+import ts from "typescript-api"
 
 /** The compiler's paths have forward slashes on every platform, so this path must have them too. */
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")

@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { readdir, readFile } from "node:fs/promises"
 import { dirname, join, normalize, relative } from "node:path"
 import { fileURLToPath } from "node:url"
-import ts from "typescript"
+import ts from "typescript-api"
 
 /**
  * The floors, the lowest first. A room is a folder or a file of `src`, or all the files of a list in `oneRoom`. A file

@@ -6,7 +6,7 @@
 import { assert, describe, expect, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import ts from "typescript"
+import ts from "typescript-api"
 
 interface Manifest {
   readonly exports: Readonly<Record<string, string | { readonly types: string }>>

@@ -5,7 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import ts from "typescript"
+import ts from "typescript-api"
 
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
 const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")

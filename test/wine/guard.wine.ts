@@ -143,7 +143,7 @@ describe("8 simultaneous starts on Windows", () => {
         gateways,
         (gateway) =>
           Effect.raceFirst(
-            Effect.map(gateway.ended, Option.some),
+            Effect.asSome(gateway.ended),
             Effect.as(gateway.listening, Option.none<Processes.Ended>())
           ),
         { concurrency: "unbounded" }
