@@ -96,7 +96,8 @@ const isLeftover = (name: string, lockName: string): boolean =>
 
 /**
  * Removes the files that dead starts left beside a held lock file. A file whose name ends in `.reclaim` is a claim on the
- * file of a former owner. `.stale` is a file that the holder of a claim moved aside. `.draft` is a new file without its final name. Each name
+ * file of a former owner. `.stale` is a file that the holder of a claim moved aside. `.draft` is a new file without its final
+ * name. Each name
  * belongs to one owner or start, whose id is never used again. So no later start needs these files. A file is kept while
  * the start that made it is alive, because that start may still use it. For example, it checks a file that it moved
  * aside, and may put it back.
