@@ -97,10 +97,11 @@ const isLeftover = (name: string, lockName: string): boolean =>
 /**
  * Removes the files that dead starts left beside a held lock file. A file whose name ends in `.reclaim` is a claim on the
  * file of a former owner. `.stale` is a file that the holder of a claim moved aside. `.draft` is a new file without its final
- * name. Each name
- * belongs to one owner or start, whose id is never used again. So no later start needs these files. A file is kept while
- * the start that made it is alive, because that start may still use it. For example, it checks a file that it moved
- * aside, and may put it back.
+ * name.
+ *
+ * The name of each file contains the id of an owner or of a start. Ids are never used again, so no later start looks for that
+ * name. A file is kept while the start that created it or moved it aside is alive, because that start may still use it. For
+ * example, it may put a file back that it moved aside.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {

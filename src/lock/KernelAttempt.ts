@@ -99,8 +99,8 @@ const openOrCreate = (
     Effect.catchIf(isNotFound, () =>
       Effect.zipRight(
         isLockable ? Effect.void : ensureLockable(files, kernel, Claim.draftPath(path, record), record),
-        // Fails with `Moved` if another process has created the path since `open` did not find it. A symbolic link to a missing
-        // file would have the same effect, but `requireRegularFile` has refused links already.
+        // Fails with `Moved` if another process created a file at this path after `open` had found none. A symbolic link to a
+        // missing file would have the same effect, but `requireRegularFile` has refused links already.
         Effect.map(createExclusively(files.fs, path, "wx+"), (file) => ({ file, created: true }))
       ))
   )

@@ -29,8 +29,8 @@ import { spanned } from "../telemetry/spans.ts"
  * - `Healthy`: a gateway that serves.
  * - `Unhealthy`: a gateway that reports that it does not serve (starting or draining).
  * - `Foreign`: a listener that is not a gateway.
- * - `Stalled`: a listener that gave no whole answer in time. If no connection was made in that time to an address that
- *   is not loopback, the result is `NoListener` with `unreachable` instead.
+ * - `Stalled`: a listener that gave no whole answer in time. An address that is not loopback and does not even accept
+ *   the connection in time is `NoListener` with `unreachable`.
  *
  * Without an `instanceId` the gateway's identity is unknown. For example, the released versions of the OpenClaw gateway send
  * none.

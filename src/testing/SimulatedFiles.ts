@@ -79,7 +79,8 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 }
 
 /**
- * `KernelLock` for one process. It runs the code that takes kernel locks on a real host, and simulates only the native addon.
+ * `KernelLock` for one process. It runs the same code as on a real host. Only the native addon is simulated, so no real
+ * lock is taken.
  *
  * @since 0.1.0
  * @category constructors

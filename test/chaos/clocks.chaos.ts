@@ -92,7 +92,8 @@ describe.skipIf(Shims.noShims !== undefined)(
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Gateways.writeConfig(site, {
-            // The start waits for the owner of the port. It logs this only after two health probes have got no answer.
+            // The start logs that it waits for the owner of the port only after two health probes got no answer. With these times,
+            // both probes fail before `timeout` ends. So the test sees the log line in time to step the clock.
             health: { probeTimeout: "200 millis", retryInterval: "1 seconds", timeout: "2 seconds" }
           })
           yield* Strangers.stalling(site)

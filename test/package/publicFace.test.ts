@@ -1,7 +1,7 @@
 /**
  * These tests read the declarations of `dist` through `exports`, as an app's compiler does. They list the names that an app can
- * import. `publicNames.txt` has the same list, so that no name becomes public by accident. After an intended change, update
- * that file by `vitest -u`.
+ * import, and fail if that list differs from `publicNames.txt`. So no name becomes public by accident. After an intended change,
+ * update that file by `vitest -u`.
  */
 import { assert, describe, expect, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"

@@ -12,7 +12,7 @@ import { renderEntry } from "../../src/testing/SimulatedKernel.ts"
 import { isRecordOnly, type Scenario } from "./scenario.ts"
 import type { Entry, Player, Report } from "./simulate.ts"
 
-/** A process that holds a lock, from the acquire to the release or the end of the process. */
+/** One period in which a process holds a lock: from the acquire until it releases the lock or ends. */
 interface Holding {
   readonly serial: number
   /** The inode of the lock file that this process last wrote. */

@@ -192,8 +192,8 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   if (Option.isNone(outcome)) return assert.fail("neither serves nor fails")
   const { atMillis, what } = outcome.value
   const elapsed = Math.min(atMillis, end)
-  // Each attempt to start probes the port. After a failed attempt, the start also probes the owner. In addition, the start
-  // polls every second, and it makes some more attempts after each change of owner.
+  // The bound on requests: one health probe each second, two probes for each attempt (of the port, and of the owner after the
+  // attempt has failed), and 25 for the additional attempts after each change of owner.
   const attempts = how === "standby" ? 0 : elapsed / retryMillis
   const requests = strangers.reduce((sum, stranger) => sum + stranger.requests(), 0)
   assert.isAtMost(requests, elapsed / 1000 + 2 * attempts + 25, "requests")
