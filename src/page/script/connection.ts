@@ -85,8 +85,8 @@ export const connection = String.raw`
   };
 
   /**
-   * The WebSocket failed, but the gateway then answered an HTTP request. After the first such failure (`again` is false), the page
-   * opens the WebSocket again at once, because the gateway may have started only after the WebSocket had failed. `forToken`: the
+   * The WebSocket failed, but the gateway then answered an HTTP request. After the first such failure ("again" is false), the page
+   * opens the WebSocket again at once, because the gateway may have started only after the WebSocket had failed. "forToken": the
    * gateway answered that it requires an access token.
    * @param {boolean} again @param {boolean} forToken
    */
