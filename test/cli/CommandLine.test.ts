@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc } from "effect"
 import { commands, namesCommand, parse } from "../../src/cli/CommandLine.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
+import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
@@ -209,7 +210,7 @@ describe("CommandLine.parse", () => {
   ]
   const word = fc.oneof(
     fc.constantFrom(...known, "--=", "-p1", "--standby", "--ensure", "--dry-run", "--manager", "--system"),
-    fc.string({ unit: "binary", maxLength: 8 }),
+    fc.string({ unit: arbitraries.character, maxLength: 8 }),
     fc.string({ maxLength: 8 }).map((rest) => `--${rest}`)
   )
   it.prop(

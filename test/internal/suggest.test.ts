@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
 import { commands } from "../../src/cli/CommandLine.ts"
 import { suggest } from "../../src/internal/suggest.ts"
+import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
 
 const names = Object.keys(commands)
@@ -38,7 +39,7 @@ describe("suggest", () => {
 
   it.prop(
     "whatever is typed, a word that is known comes back or none",
-    [fc.string({ unit: "binary" })],
+    [fc.string({ unit: arbitraries.character })],
     ([typed]) => {
       const found = suggest(typed, names)
       return found === undefined || names.includes(found)

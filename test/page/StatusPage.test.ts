@@ -5,6 +5,7 @@ import { createHash } from "node:crypto"
 import ts from "typescript-api"
 import { script } from "../../src/page/script.ts"
 import * as StatusPage from "../../src/page/StatusPage.ts"
+import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
 
 /** The Accept header that each browser sends when the user types an address. */
@@ -55,7 +56,7 @@ describe("StatusPage.prefersHtml", () => {
 
   it.prop(
     "whoever does not name it does not get it, whatever is sent",
-    [fc.string({ unit: "binary" })],
+    [fc.string({ unit: arbitraries.character })],
     ([accept]) => !StatusPage.prefersHtml(accept) || accept.toLowerCase().includes("text/html")
   )
 

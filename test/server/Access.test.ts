@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc, Option } from "effect"
 import * as Net from "node:net"
 import * as Access from "../../src/server/Access.ts"
+import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
 
 const label = fc.stringMatching(/^[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?$/)
@@ -125,7 +126,7 @@ describe("a host name or address", () => {
   })
 
   it.prop("is never anything that a URL reads as another host", [fc.oneof(
-    fc.string({ unit: "binary", maxLength: 20 }),
+    fc.string({ unit: arbitraries.character, maxLength: 20 }),
     fc.stringMatching(/^[0-9a-fx.:]{1,20}$/),
     fc.stringMatching(/^[a-z0-9._%@:/[\]-]{1,20}$/)
   )], ([text]) => {
@@ -177,7 +178,7 @@ describe("Host", () => {
   })
 
   it.prop("of any bytes never throws, and what is read reads the same again", [
-    fc.oneof(fc.string({ unit: "binary" }), fc.stringMatching(/^[a-z0-9.:[\]%@]{0,30}$/))
+    fc.oneof(fc.string({ unit: arbitraries.character }), fc.stringMatching(/^[a-z0-9.:[\]%@]{0,30}$/))
   ], ([text]) => {
     const parsed = Access.parseAuthority(text)
     if (Option.isNone(parsed)) return
@@ -416,8 +417,8 @@ describe("a request", () => {
   }, { fastCheck: { numRuns: 1000 } })
 
   it.prop("is judged in one line, whatever was sent", [
-    fc.array(fc.string({ unit: "binary", maxLength: 20 }), { maxLength: 8 }),
-    fc.string({ unit: "binary" }),
+    fc.array(fc.string({ unit: arbitraries.character, maxLength: 20 }), { maxLength: 8 }),
+    fc.string({ unit: arbitraries.character }),
     fc.string(),
     fc.boolean(),
     fc.boolean()

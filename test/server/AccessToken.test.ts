@@ -1,13 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc, Option, Redacted } from "effect"
 import * as AccessToken from "../../src/server/AccessToken.ts"
+import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
 
 const printable = fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code))
 const token = fc.string({ unit: printable, minLength: 32, maxLength: 100 })
 
 describe("a token", () => {
-  it.prop("is 32 to 1,024 printable characters of ASCII without spaces", [fc.string({ unit: "binary" }), token], ([
+  it.prop("is 32 to 1,024 printable characters of ASCII without spaces", [
+    fc.string({ unit: arbitraries.character }),
+    token
+  ], ([
     text,
     token
   ]) => {
@@ -21,7 +25,7 @@ describe("a token", () => {
 
   it.prop(
     "has no fault, or one in few words that show nothing of it",
-    [fc.string({ unit: "binary" }), token, fc.nat()],
+    [fc.string({ unit: arbitraries.character }), token, fc.nat()],
     ([
       text,
       token,
@@ -91,7 +95,10 @@ describe("a token", () => {
     assert.isFalse(matches({ authorization: [`Bearer ${token}`] }))
   })
 
-  it.prop("is looked for in anything", [fc.string({ unit: "binary" }), fc.string({ unit: "binary" })], ([a, b]) => {
+  it.prop("is looked for in anything", [
+    fc.string({ unit: arbitraries.character }),
+    fc.string({ unit: arbitraries.character })
+  ], ([a, b]) => {
     assert.isTrue(Option.isOption(AccessToken.shown({ authorization: a })))
     assert.isTrue(Option.isOption(AccessToken.shown({ "sec-websocket-protocol": `gateway-token.${b}` })))
   })

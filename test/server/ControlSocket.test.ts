@@ -17,7 +17,11 @@ const isJson = (text: string): boolean => {
 describe("ControlSocket", () => {
   it.prop(
     "a ping is answered by a pong with the same id: a string, a finite number or null",
-    [fc.oneof(fc.string({ unit: "binary" }), fc.double({ noDefaultInfinity: true, noNaN: true }), fc.constant(null))],
+    [fc.oneof(
+      fc.string({ unit: arbitraries.character }),
+      fc.double({ noDefaultInfinity: true, noNaN: true }),
+      fc.constant(null)
+    )],
     ([id]) => {
       assert.deepStrictEqual(text(JSON.stringify({ type: "ping", id })), {
         send: [JSON.stringify({ type: "pong", id })]
@@ -66,7 +70,9 @@ describe("ControlSocket", () => {
     assert.deepStrictEqual(text("{\"type\":\"watch\",\"more\":1}"), { send: [], watch: true })
   })
 
-  it.prop("text that is not JSON closes with 1007", [fc.string({ unit: "binary" }).filter((text) => !isJson(text))], ([
+  it.prop("text that is not JSON closes with 1007", [
+    fc.string({ unit: arbitraries.character }).filter((text) => !isJson(text))
+  ], ([
     frame
   ]) => text(frame).close?.code === 1007)
 
@@ -94,7 +100,7 @@ describe("ControlSocket", () => {
   })
 
   it.prop("a refusal is said in a frame first, and its reason fits into a close frame", [
-    fc.oneof(fc.string({ unit: "binary" }), fc.json())
+    fc.oneof(fc.string({ unit: arbitraries.character }), fc.json())
   ], ([frame]) => {
     for (const reply of [text(frame), answer({ _tag: "Binary" })]) {
       if (reply.close === undefined) continue

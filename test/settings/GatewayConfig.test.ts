@@ -5,6 +5,7 @@ import { ConfigProvider, Duration, Effect, Either, FastCheck as fc, Layer, Optio
 import * as NodePath from "node:path"
 import * as PlatformFolders from "../../src/host/PlatformFolders.ts"
 import * as GatewayConfig from "../../src/settings/GatewayConfig.ts"
+import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
 
 const folders = PlatformFolders.make({ config: "/etc/gateways", state: "/var/gateways" })
@@ -541,7 +542,7 @@ describe("GatewayConfig.resolve", () => {
 
   it.prop("a refusal is one line that commands no terminal, whatever was given", [
     fc.oneof(
-      fc.string({ unit: "binary" }),
+      fc.string({ unit: arbitraries.character }),
       fc.array(fc.constantFrom(...controls, "a", "/", "/dir", " "), { minLength: 1 }).map((parts) => parts.join(""))
     ),
     fc.constantFrom(...cases)
@@ -620,7 +621,7 @@ describe("the config file", () => {
       assert.strictEqual(config.port, 5)
     }))
 
-  it.prop("no content makes it die", [fc.oneof(fc.string({ unit: "binary" }), fc.json())], ([content]) => {
+  it.prop("no content makes it die", [fc.oneof(fc.string({ unit: arbitraries.character }), fc.json())], ([content]) => {
     const result = Effect.runSync(Effect.either(resolve({ files: { [defaultFile]: content } })))
     return result._tag === "Right" || /^invalid [^\n]+$/.test(result.left.message)
   })
@@ -653,7 +654,7 @@ describe("GatewayConfig.resolveLenient", () => {
     }))
 
   it.prop("whatever the content: the settings are those of resolve, or there is a problem", [
-    fc.oneof(fc.string({ unit: "binary" }), fc.json(), fc.constant("{\"port\":5}"))
+    fc.oneof(fc.string({ unit: arbitraries.character }), fc.json(), fc.constant("{\"port\":5}"))
   ], ([content]) => {
     const files = { [defaultFile]: content }
     const strict = Effect.runSync(Effect.either(resolve({ files })))

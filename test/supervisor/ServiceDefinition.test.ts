@@ -24,7 +24,7 @@ import {
   systemdUnit,
   systemStateDir
 } from "../../src/supervisor/SystemdUnit.ts"
-import { numRuns } from "../arbitraries.ts"
+import { character, numRuns } from "../arbitraries.ts"
 
 // ---------------------------------------------------------------------------
 // arbitraries
@@ -55,7 +55,7 @@ const word = fc.oneof(
     maxLength: 12
   }),
   fc.string({ unit: fc.constantFrom("\\", "\""), maxLength: 8 }),
-  fc.string({ unit: "binary", maxLength: 12 }),
+  fc.string({ unit: character, maxLength: 12 }),
   fc.constantFrom(
     "",
     ";",

@@ -14,6 +14,7 @@ import {
   Scope
 } from "effect"
 import * as Otlp from "../../src/telemetry/Otlp.ts"
+import * as arbitraries from "../arbitraries.ts"
 import { nodeHttpServer } from "../fixtures/net.ts"
 
 const read = (variables: Readonly<Record<string, string>>) =>
@@ -162,7 +163,7 @@ describe("Otlp.settings", () => {
         "OTEL_TRACES_EXPORTER"
       ),
       fc.oneof(
-        fc.string({ unit: "binary" }),
+        fc.string({ unit: arbitraries.character }),
         fc.webUrl(),
         fc.string({ unit: fc.constantFrom("=", ",", "%", "2", "a") })
       )

@@ -15,6 +15,7 @@ import {
 import * as Metrics from "../../src/telemetry/Metrics.ts"
 import * as ProcessMetrics from "../../src/telemetry/ProcessMetrics.ts"
 import * as PrometheusMetrics from "../../src/telemetry/PrometheusMetrics.ts"
+import * as arbitraries from "../arbitraries.ts"
 import { named, without } from "../e2e/support/program.ts"
 import * as Promtool from "../fixtures/promtool.ts"
 
@@ -136,7 +137,7 @@ const parse = (text: string) => {
 }
 
 const hostile = fc.oneof(
-  fc.string({ unit: "binary" }),
+  fc.string({ unit: arbitraries.character }),
   fc.string({
     unit: fc.constantFrom("\\", "\"", "\n", "\r", "n", "{", "}", ",", "=", "#", " ", "\u0000", "é", "\ud800")
   }),
