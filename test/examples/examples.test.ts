@@ -50,12 +50,31 @@ const onAnotherPort = (name: string, port: number) =>
     return pathToFileURL(copy)
   })
 
-/** Starts an example with the packages that are installed here. `gateway-lock` is the built library of this project. */
+const names = [
+  "cluster.ts",
+  "http-api.ts",
+  "layer-router.ts",
+  "replacement.ts",
+  "rpc.ts",
+  "sql.ts",
+  "two-profiles.ts",
+  "worker.ts"
+]
+
+const together = Effect.runSync(Effect.cached(
+  Bundle.compiledTogether(Object.fromEntries(names.map((name) => [name, new URL(name, import.meta.url)])))
+))
+
+/**
+ * Starts an example. `gateway-lock` is the built library of this project. `server.ts` imports the packages that are installed here,
+ * as a user's program does. That takes seconds of processor time, so the other examples are bundled with their packages.
+ */
 const start = (name: string, { env, port }: Place, more: Record<string, string> = {}) =>
   Effect.gen(function*() {
-    const source = name === "server.ts" ? yield* onAnotherPort(name, port) : new URL(name, import.meta.url)
-    const program = yield* Bundle.installed(source, yield* Gateways.temporaryFolder)
-    return yield* Processes.start([process.execPath, program], {
+    const program = name === "server.ts"
+      ? [yield* Bundle.installed(yield* onAnotherPort(name, port), yield* Gateways.temporaryFolder)]
+      : (yield* together)(name)
+    return yield* Processes.start([process.execPath, ...program], {
       cwd: root,
       env: { ...env, ...more },
       patience: "60 seconds"
