@@ -118,7 +118,7 @@ const homeOf = (needed: boolean, platform: string): Effect.Effect<string, Platfo
     })
   )
 
-/** The Windows user at whose logon the task starts. */
+/** The user of this command on Windows. The scheduled task of a user's service starts when that user logs on. */
 const windowsUser = Effect.gen(function*() {
   const name = yield* given("USERNAME")
   const domain = yield* given("USERDOMAIN")

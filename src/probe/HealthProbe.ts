@@ -76,7 +76,7 @@ export interface HealthProbeOptions {
  * @category tags
  */
 export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthProbe, {
-  /** Probes once. Never fails, and ends within the probe timeout while this process runs. */
+  /** Probes once. Never fails, and ends within the probe timeout unless this process is paused. */
   readonly probe: (address: Address) => Effect.Effect<Health>
 }>() {}
 

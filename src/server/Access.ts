@@ -3,7 +3,8 @@
  *
  * A web page can make its visitor's browser send requests to the gateway, in two ways. In DNS rebinding, the page's host name
  * resolves to the gateway's address, so the request's `Host` is the page's name and not a name of the gateway. In a request
- * across sites, from a WebSocket or a form, `Origin` differs from `Host`. The gateway refuses both.
+ * across sites, from a WebSocket or a form, `Origin` differs from `Host`. The gateway refuses both, unless its settings allow that
+ * `Host` or that `Origin`.
  *
  * @since 0.1.0
  */

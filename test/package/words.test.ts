@@ -58,7 +58,7 @@ const textOf = (node: ts.Node): string | undefined => {
   return left === undefined && right === undefined ? undefined : `${left ?? "value"}${right ?? "value"}`
 }
 
-/** Every text in the code of a file. */
+/** All strings in the code of a file. */
 const textsOf = (path: string): ReadonlyArray<string> => {
   const texts: Array<string> = []
   const visit = (node: ts.Node): void => {
