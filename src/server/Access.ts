@@ -231,8 +231,8 @@ const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRA
 /**
  * Whether a host is a loopback host, or a name under `localhost` such as `app.localhost`. For these names, browsers connect to
  * loopback and never ask DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` alone rejects names
- * under `localhost`, because it is also used for hosts that a gateway binds. To bind such a name, the system's resolver may ask
- * DNS and get any address.
+ * under `localhost`, because it is also used for hosts that a gateway binds. For a bind, the system's resolver translates such a
+ * name. That resolver may ask DNS and get any address.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 
