@@ -157,9 +157,9 @@ const makeReleased = () => {
   return {
     add,
     /**
-     * Whether an id was released. If so, moves the id to the end, because the ids at the beginning are forgotten first. If a lock
-     * file could not be removed, each later start finds that file and looks up the instance id in it. So the id of such a file is
-     * moved to the end again and again, and is not forgotten.
+     * Whether the gateway with this instance id has released its lock. If so, moves the id to the end, because the ids at the
+     * beginning are forgotten first. If a lock file could not be removed, each later start finds that file and looks up the
+     * instance id in it. So the id in such a file is moved to the end again and again, and is not forgotten.
      */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false
@@ -178,8 +178,8 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
 
 /**
- * Looks up processes with ps(1). Each run of `ps` may take two seconds. Start times are whole seconds, and zombies do not count as
- * processes.
+ * Looks up processes with ps(1). Each run of `ps` has a time limit of two seconds. Start times are whole seconds, and zombies do not
+ * count as processes.
  *
  * @internal
  */

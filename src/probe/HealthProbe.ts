@@ -189,7 +189,9 @@ export const make = (
     /**
      * The result when the deadline passes.
      *
-     * Loopback: a connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
+     * If the connection was made, a listener gave no whole answer in time. The result is `stalled`.
+     *
+     * Loopback or a wildcard: a connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
      * src/win/tcp.c). So if no connection is made, there is a listener that accepts nothing, and its queue is full. The
      * result is `stalled`.
      *

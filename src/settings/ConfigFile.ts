@@ -14,7 +14,7 @@ import type { Given, SettingInvalid } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
 
 /**
- * The config file cannot be used. It is unreadable, is not JSON, or has an unknown key.
+ * The config file cannot be used. For example, it is unreadable, is not JSON, or has an unknown key.
  *
  * @since 0.1.0
  * @category errors

@@ -47,7 +47,7 @@ const proseOf = (comment: string): string =>
 
 const docstringsOf = (source: string): ReadonlyArray<string> => source.match(/\/\*\*.*?\*\//gs) ?? []
 
-/** The text of an expression, with `value` in place of each inserted value; `undefined` if the expression is not a text. */
+/** The content of a string in code, with `value` in place of each inserted value. `undefined` if the expression is not a string. */
 const textOf = (node: ts.Node): string | undefined => {
   if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text
   if (ts.isTemplateExpression(node)) {

@@ -276,7 +276,7 @@ export const intercept = (
         if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
           return refuseRaw(socket, 500, "internal error")
         }
-        // Since the upgrade request arrived, bytes of an answer were written to this connection, so no refusal can follow.
+        // Bytes of an answer were written to this connection after the upgrade request had arrived, so no refusal can follow.
         socket.destroy()
       }
     })
