@@ -37,7 +37,7 @@ export interface ServiceCommand {
     GatewayConfig,
     "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile"
   >
-  /** The flags of this command line. The service is started with the same flags. */
+  /** The flags of this command line. The service starts the gateway with the same flags. */
   readonly flags: ReadonlyMap<string, string>
   /** The absolute path of Node. */
   readonly execPath: string
@@ -118,7 +118,7 @@ const homeOf = (needed: boolean, platform: string): Effect.Effect<string, Platfo
     })
   )
 
-/** The Windows user at whose logon the task starts. */
+/** The user of this command on Windows. The scheduled task of a user's service starts when that user logs on. */
 const windowsUser = Effect.gen(function*() {
   const name = yield* given("USERNAME")
   const domain = yield* given("USERDOMAIN")
@@ -218,7 +218,10 @@ const warnOfPaths = (service: ServiceOptions) =>
     Effect.forEach((advice) => notice(StablePaths.describe(advice)), { discard: true })
   )
 
-/** Returns the flags with which the service starts the gateway. They are the flags of this command line, with absolute paths. */
+/**
+ * Returns the flags with which the service starts the gateway. They are the flags of this command line, with absolute paths. For a
+ * systemd system unit, `--token-file` is added if the config file names a token file.
+ */
 const argsOf = (
   { config, flags }: Pick<ServiceCommand, "config" | "flags">,
   isSystemUnit: boolean
@@ -227,7 +230,7 @@ const argsOf = (
     const args = absolutePaths(flags)
     const { env = "", flag = "" } = settings.tokenFile
     // systemd passes the file of `--token-file` to the service as a credential, because the service's user may not be able to
-    // read it. A token file from the config file becomes that flag, so that it is passed in the same way.
+    // read it. If the config file names a token file, that file becomes the value of `--token-file`, so that systemd passes it too.
     return isSystemUnit && Option.isSome(config.tokenFile) && !args.has(flag) && (yield* given(env)) === undefined
       ? new Map([...args, [flag, config.tokenFile.value]])
       : args

@@ -16,7 +16,7 @@ export interface PortListener {
   /** The IP address that the socket is bound to. `0.0.0.0` and `::` mean all addresses of this machine. */
   readonly host: string
   readonly port: number
-  /** A process that has the socket open. Absent if this process can see none. */
+  /** The pid of a process that has the socket open. Absent if this process can see no such process. */
   readonly pid?: number
 }
 
@@ -51,8 +51,8 @@ export const listenersAt = (address: Address, listeners: ReadonlyArray<PortListe
 }
 
 /**
- * The hosts that a gateway on an address binds: its own host and 127.0.0.1. 127.0.0.1 is listed even if the gateway's own host is
- * a wildcard that covers it, because checking both does no harm.
+ * The hosts that a gateway on an address binds: its own host and 127.0.0.1. If its own host is a wildcard that covers 127.0.0.1,
+ * the gateway binds only the wildcard. 127.0.0.1 is listed all the same, because a conflict with it is also one with the wildcard.
  */
 export const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
 

@@ -17,7 +17,7 @@ import { end as endProcess } from "./endProcess.ts"
 export interface EndOptions {
   /**
    * Whether code in this process waits for the loss of the lock, as `Gateway.launch` does. Such code can report the loss and then
-   * end the process itself. To leave it time for that, `end` acts only 5 seconds after `drained` has completed.
+   * end the process itself. If there is such code, `end` gives it time: `end` acts only 5 seconds after `drained` has completed.
    */
   readonly isWatched: boolean
   /** Completes when the listener and all of its connections are closed. */
@@ -29,9 +29,10 @@ export interface EndOptions {
 /**
  * Ends the process with an exit status other than 0. `end` returns at once, and never fails.
  *
- * If the process has a listener for SIGTERM, `end` calls that listener at once, and the listener can shut the program down.
- * Otherwise the process exits with status 1 when `drained` completes. If `isWatched` is `true`, the call of the listener or the
- * exit is later: 5 seconds after `drained` has completed.
+ * If `isWatched` is `false` and the process has a listener for SIGTERM, `end` calls that listener at once. The listener can shut
+ * the program down. Without such a listener, the process exits with status 1 when `drained` completes.
+ *
+ * If `isWatched` is `true`, the listener is called, or the process exits, 5 seconds after `drained` has completed.
  *
  * The default implementation ends this process. In a worker thread it ends only that thread. Provide another implementation in
  * tests.

@@ -137,11 +137,14 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
     })
   })
 
-/** How many released instance ids are remembered. The id that was least recently added or looked up is forgotten first. */
+/**
+ * The maximum number of remembered instance ids. The id of a gateway is remembered after the gateway has released its lock. The id
+ * that was least recently added or looked up is forgotten first.
+ */
 const maxReleased = 100
 
 const makeReleased = () => {
-  /** The released instance ids, ordered by when each was last added or looked up, the oldest first. */
+  /** The instance ids of gateways that released their lock. The id that was last added or looked up is at the end. */
   const ids = new Set<string>()
   const add = (id: string) => {
     ids.delete(id)
@@ -154,9 +157,9 @@ const makeReleased = () => {
   return {
     add,
     /**
-     * Whether an id was released. If so, moves the id to the end, because the ids at the beginning are forgotten first. If a lock
-     * file could not be removed, each later start finds that file and looks up the instance id in it. So the id of such a file is
-     * moved to the end again and again, and is not forgotten.
+     * Whether the gateway with this instance id has released its lock. If so, moves the id to the end, because the ids at the
+     * beginning are forgotten first. If a lock file could not be removed, each later start finds that file and looks up the
+     * instance id in it. So the id in such a file is moved to the end again and again, and is not forgotten.
      */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false
@@ -175,8 +178,8 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
 
 /**
- * Looks up processes with ps(1). Each run of `ps` may take two seconds. Start times are whole seconds, and zombies do not count as
- * processes.
+ * Looks up processes with ps(1). Each run of `ps` has a time limit of two seconds. Start times are whole seconds, and zombies do not
+ * count as processes.
  *
  * @internal
  */
@@ -184,8 +187,8 @@ export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never,
   Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
 
 /**
- * Reads the names and creation times of all processes with one CIM query (`Win32_Process`). A lookup waits for the query as
- * long as `Patience` says, and ten seconds at most.
+ * Reads the names and creation times of all processes with one CIM query (`Win32_Process`). A lookup waits at most ten seconds
+ * for the query. The reference `Patience` can shorten this wait.
  *
  * @internal
  */

@@ -1,6 +1,6 @@
 import * as NodePath from "node:path"
 
-/** The part of `node:path` that differs between POSIX and Windows paths. */
+/** The function of `node:path` that `ancestors` uses. It differs between POSIX and Windows paths. */
 interface Paths {
   readonly dirname: (path: string) => string
 }

@@ -76,7 +76,7 @@ export interface HealthProbeOptions {
  * @category tags
  */
 export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthProbe, {
-  /** Probes once. Never fails, and ends within the probe timeout while this process runs. */
+  /** Probes once. Never fails, and ends within the probe timeout unless this process is paused. */
   readonly probe: (address: Address) => Effect.Effect<Health>
 }>() {}
 
@@ -189,7 +189,9 @@ export const make = (
     /**
      * The result when the deadline passes.
      *
-     * Loopback: a connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
+     * If the connection was made, a listener gave no whole answer in time. The result is `stalled`.
+     *
+     * Loopback or a wildcard: a connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
      * src/win/tcp.c). So if no connection is made, there is a listener that accepts nothing, and its queue is full. The
      * result is `stalled`.
      *

@@ -3,7 +3,8 @@
  *
  * A web page can make its visitor's browser send requests to the gateway, in two ways. In DNS rebinding, the page's host name
  * resolves to the gateway's address, so the request's `Host` is the page's name and not a name of the gateway. In a request
- * across sites, from a WebSocket or a form, `Origin` differs from `Host`. The gateway refuses both.
+ * across sites, from a WebSocket or a form, `Origin` differs from `Host`. The gateway refuses both, unless its settings allow that
+ * `Host` or that `Origin`.
  *
  * @since 0.1.0
  */
@@ -230,8 +231,8 @@ const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRA
 /**
  * Whether a host is a loopback host, or a name under `localhost` such as `app.localhost`. For these names, browsers connect to
  * loopback and never ask DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` alone rejects names
- * under `localhost`, because it is also used for hosts that a gateway binds. To bind such a name, the system's resolver may ask
- * DNS and get any address.
+ * under `localhost`, because it is also used for hosts that a gateway binds. For a bind, the system's resolver translates such a
+ * name. That resolver may ask DNS and get any address.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 

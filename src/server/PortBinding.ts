@@ -49,7 +49,7 @@ const bindGuard = (
       : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => isWildcard(host) ? Effect.void : Effect.fail(error)))
 }
 
-/** Binds `host` and the guard address (the loopback address that all gateways bind), both exclusively. */
+/** Binds the host in `options`. Also binds the guard address, the loopback address that all gateways bind (see `bindGuard`). */
 const bindBoth = (
   options: ListenerOptions,
   routes: ServerSocket.OwnRoutes["Type"],

@@ -14,7 +14,7 @@ import type { Given, SettingInvalid } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
 
 /**
- * The config file cannot be used. It is unreadable, is not JSON, or has an unknown key.
+ * The config file cannot be used. For example, it is unreadable, is not JSON, or has an unknown key.
  *
  * @since 0.1.0
  * @category errors
@@ -96,8 +96,8 @@ const tooLarge = "larger than 1 MiB"
 const streamTimeout = Duration.seconds(30)
 
 /**
- * Whether a config file is a pipe, a terminal, a device or an unlinked file. A pipe, terminal or device cannot be read a second
- * time. An unlinked file no longer has a path.
+ * Whether a config file is a pipe, a terminal, a device or an unlinked file. A path such as `/dev/fd/3` can lead to an unlinked
+ * file, which has no path of its own. A pipe, terminal or device cannot be read a second time.
  */
 export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {

@@ -69,7 +69,7 @@ export type Outcome =
   }
   | {
     readonly _tag: "Stopped"
-    /** The pid of the owner's process, or of the command of `gateway exec` if that wrapper had ended before the stop. */
+    /** The pid of the owner's process. If the owner was `gateway exec` and had already ended, the pid of the command that it ran. */
     readonly pid: number
     readonly record: OwnerRecord.OwnerRecord
     readonly killed: boolean

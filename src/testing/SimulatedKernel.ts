@@ -101,7 +101,7 @@ export interface KernelProcess {
   state: "running" | "zombie" | "gone"
   /** The exit status. It is `undefined` until the status is known, and also if the program was killed. */
   status: number | undefined
-  /** What each signal does. The effect completes at once, so the sender does not wait for the process to end. */
+  /** What each signal does. Both effects complete at once, so the sender does not wait for the process to end. */
   onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
   /** The clock of the host. SIGSTOP to the process does not stop this clock, and `stepWallClock` does not change it. */
   readonly clock: Clock.Clock
@@ -162,7 +162,7 @@ export interface TraceEntry {
    * That path may name another file by now.
    */
   readonly ino: Option.Option<number>
-  /** `ok` or an errno name. Empty if the entry has no outcome. */
+  /** `ok`, an errno name, or another word for a failure without an errno name. Empty if the entry has no outcome. */
   readonly outcome: string
 }
 
@@ -404,8 +404,8 @@ export const overlaps = (
  */
 export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
   for (const { files } of kernel.processes) if (files.get(file.fd) === file) return
-  // If the process was killed, its locks were released at that time, and another process may hold a lock on this inode by now.
-  // So only the locks of this open file are removed.
+  // A finalizer can close a file after its process was killed. The kill has already released the locks of the file, and another
+  // process may hold a lock on this inode by now. So only the locks of this open file are removed.
   const left = kernel.locks.get(file.inode.ino)?.filter((lock) => lock.file !== file) ?? []
   if (left.length === 0) kernel.locks.delete(file.inode.ino)
   else kernel.locks.set(file.inode.ino, left)

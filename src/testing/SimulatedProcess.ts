@@ -41,8 +41,8 @@ export interface ProcessOptions {
   /**
    * The boot id that the process sees. Default: the current boot id of the host.
    *
-   * A process with another boot id stands for a process on another machine that shares the file system. `reboot` does not
-   * end such a process, and its PID namespaces are separate from those of the host. Give such a process its own network
+   * A process with another boot id stands for a process on another machine that shares the file system. A reboot of the host does
+   * not end such a process, and its PID namespaces are separate from those of the host. Give such a process its own network
    * namespace as well. Set `kernelLocks` to `false` if the shared file system is meant to have no kernel locks.
    */
   readonly bootId?: string | undefined

@@ -100,9 +100,9 @@ describe("gateway exec without a terminal", () => {
 })
 
 describe("gateway exec on a terminal", () => {
-  // On Ctrl+C the kernel sends SIGINT to the command too, so `gateway exec` must not relay its own SIGINT. Then `gateway exec`
-  // gets SIGUSR1 and relays it, and the command prints how many SIGINT it got. A SIGINT that `gateway exec` relayed by mistake
-  // arrives before SIGUSR1, so the printed number includes it.
+  // On Ctrl+C the kernel sends SIGINT to the command too, so `gateway exec` must not relay its own SIGINT. After that, the test
+  // sends SIGUSR1 to `gateway exec`, which relays it. On SIGUSR1, the command prints how many SIGINT it got. A SIGINT that
+  // `gateway exec` relayed by mistake arrives before SIGUSR1, so the printed number includes it.
   for (const presses of [1, 2]) {
     it.scopedLive.skipIf(noPython !== undefined)(
       Program.named(`gives the command ${presses} SIGINT for ${presses} Ctrl+C`, noPython),

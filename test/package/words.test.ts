@@ -47,7 +47,7 @@ const proseOf = (comment: string): string =>
 
 const docstringsOf = (source: string): ReadonlyArray<string> => source.match(/\/\*\*.*?\*\//gs) ?? []
 
-/** The text of an expression, with `value` in place of each inserted value; `undefined` if the expression is not a text. */
+/** The content of a string in code, with `value` in place of each inserted value. `undefined` if the expression is not a string. */
 const textOf = (node: ts.Node): string | undefined => {
   if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text
   if (ts.isTemplateExpression(node)) {
@@ -58,7 +58,7 @@ const textOf = (node: ts.Node): string | undefined => {
   return left === undefined && right === undefined ? undefined : `${left ?? "value"}${right ?? "value"}`
 }
 
-/** Every text in the code of a file. */
+/** All strings in the code of a file. */
 const textsOf = (path: string): ReadonlyArray<string> => {
   const texts: Array<string> = []
   const visit = (node: ts.Node): void => {

@@ -163,7 +163,7 @@ describe("StopOwner.stop", () => {
       const { outcome } = yield* stopped(host, { ...brief, force: true })
       assert.deepInclude(outcome, { _tag: "Stopped", killed: true })
       assert.deepStrictEqual(signalled(host).slice(1), [[other.serial, "SIGTERM"], [other.serial, "SIGKILL"]])
-      // The killed owner did not release its lock. So its lock file stays, and the next start takes the file over.
+      // The killed owner did not release its lock. So its lock file stays until the next gateway takes the file over.
       assert.isTrue(Option.isSome(yield* Effect.option(host.files.stat(path))))
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "NotRunning")
     }))
@@ -313,8 +313,8 @@ describe("StopOwner.stop", () => {
     () =>
       Effect.gen(function*() {
         const { host, owner } = yield* listening
-        // The successor is a start that waits for the lock. It polls so often that it acquires the lock before `stop` sees the
-        // lock free.
+        // The successor is a second gateway, which waits for the lock. It polls so often that it acquires the lock before `stop`
+        // sees the lock free.
         const successor = yield* host.spawn(
           gateway({ port: 18790, lock: { timeout: "1 minute", pollInterval: "1 millis" } })
         )

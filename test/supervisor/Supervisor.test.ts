@@ -121,8 +121,9 @@ describe("launchctl", () => {
       const both = ["list dev.x", "print system/dev.x"]
       assert.deepStrictEqual(yield* asked("dev.x", print(100)), { kind: "launchd", words: both })
       assert.deepStrictEqual(yield* asked("dev.x", print(99)), { kind: "none", words: both })
-      // If launchctl is missing, the gateway assumes that launchd is its supervisor. Otherwise, a start that finds a healthy owner
-      // would end with status 1 instead of 0, and launchd would restart it again and again.
+      // If launchctl is missing, the gateway assumes that launchd is its supervisor. Without this assumption, a start that finds a
+      // healthy owner would end with status 1 instead of 0. If launchd is the supervisor, it would then restart the gateway again
+      // and again.
       assert.deepStrictEqual(yield* asked("dev.x", () => ({ isMissing: true })), { kind: "launchd", words: both })
     }))
 

@@ -201,8 +201,8 @@ const slowCollector = Effect.gen(function*() {
 })
 
 /**
- * Exports each span to the collector as soon as it has ended, and waits until the first has arrived. Closing the scope ends
- * the export.
+ * Starts an exporter that sends ended spans to the collector every 10 milliseconds. Ends one span, and waits until the request with
+ * that span has arrived. Returns the exporter's scope: closing this scope ends the exporter.
  */
 const exportingTo = ({ arrived, port }: { readonly arrived: Effect.Effect<void>; readonly port: number }) =>
   Effect.gen(function*() {

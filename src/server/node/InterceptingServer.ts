@@ -56,7 +56,7 @@ class DroppingServer extends Http.Server {
 /** The interval at which Node compares each connection with the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
 
-/** Converts a duration to whole milliseconds, as Node requires. 0 means no limit. */
+/** Converts a duration to whole milliseconds, at most as many as a timer of Node can take. For Node, 0 means no limit. */
 const timerMillis = (duration: Duration.Duration): number =>
   Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
 
@@ -74,8 +74,8 @@ export const make = (limits: ConnectionLimits): DroppingServer => {
   const server = new DroppingServer({
     IncomingMessage: UpgradeRequests.UpgradeRequest,
     maxHeaderSize: limits.headerBytes,
-    // Node's check of the `Host` header is off, because `Access` checks that header. `Access` refuses a missing `Host` in the
-    // same form as a wrong one.
+    // Node's check of the `Host` header is off, because `Access` checks that header. So a request without `Host` gets a
+    // response of the same form as a request with a wrong `Host`.
     requireHostHeader: false,
     headersTimeout: headersMillis(limits),
     requestTimeout: timerMillis(limits.requestTimeout),
@@ -95,7 +95,7 @@ export interface Answering {
   readonly options: BindOptions
   readonly table: ConnectionTable
   readonly controlSockets: ControlSockets
-  /** The apps that are served now. Only the last one gets requests. */
+  /** The apps that are registered now. The last one gets all requests that the gateway does not answer itself. */
   readonly apps: ReadonlyArray<ServedApp>
   readonly run: Run
 }
@@ -276,7 +276,7 @@ export const intercept = (
         if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
           return refuseRaw(socket, 500, "internal error")
         }
-        // Since the upgrade request arrived, bytes of an answer were written to this connection, so no refusal can follow.
+        // Bytes of an answer were written to this connection after the upgrade request had arrived, so no refusal can follow.
         socket.destroy()
       }
     })

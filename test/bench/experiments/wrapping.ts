@@ -23,8 +23,8 @@ const memoryOf = (args: ReadonlyArray<string>, listening: string) =>
   })
 
 /**
- * Compares the time of `gateway exec -- true` with the time of a refused start of the gateway, of a bare Node and of flock(1). Also
- * compares the memory of `gateway exec` while it waits for its command with the memory of an idle Node.
+ * Compares the run time of `gateway exec -- true` with three others: a gateway whose start is refused, a bare Node, and flock(1).
+ * Also compares the memory of `gateway exec` while it waits for its command with the memory of an idle Node.
  */
 export const wrapping: Program.Experiment = (runs) =>
   Effect.gen(function*() {

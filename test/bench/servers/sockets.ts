@@ -1,6 +1,6 @@
 /**
- * A server with the library `ws` and without a gateway: `sockets <port> <folder>`. On SIGTERM it closes every WebSocket with code
- * 1001. It ends when all WebSockets are closed.
+ * A server with the library `ws` and without a gateway: `sockets <port> <folder>`. It does not use the folder. On SIGTERM it closes
+ * every WebSocket with code 1001. It ends when all WebSockets are closed.
  */
 import { createServer } from "node:http"
 import { WebSocketServer } from "ws"

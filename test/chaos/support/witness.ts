@@ -32,7 +32,7 @@ const load = (): Addon => {
   return addon
 }
 
-/** Loads the addon for the kernel's lock on an open file. `tryLock` does not wait. */
+/** Loads the addon that takes and releases kernel locks on open files. Its `tryLock` returns at once, even if the lock is held. */
 export const osLock: () => Addon = load
 
 const lowest = 200
@@ -51,7 +51,7 @@ const openHigh = (path: string): number => {
   }
 }
 
-/** The witness: a kernel lock on a file. Each worker that takes it writes its token into the file. */
+/** The witness: a kernel lock on a file. Each worker that calls `take` writes its token into the file. */
 export interface Witness {
   /**
    * Tries to lock the file, and writes the token into it in any case. `granted` is `true` if no other worker had locked the file.

@@ -33,7 +33,7 @@ export interface Dockerfile {
   readonly env: Readonly<Record<string, string>>
   /** Returns the arguments of an instruction. Throws unless the instruction occurs exactly once. */
   readonly only: (instruction: string) => string
-  /** The words of an instruction in exec form. */
+  /** The words of an instruction whose arguments are in exec form, that is, a JSON array of strings. */
   readonly exec: (instruction: string) => ReadonlyArray<string>
 }
 

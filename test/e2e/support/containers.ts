@@ -16,7 +16,7 @@ export const unavailable = Namespaces.noNetwork ?? Program.noOtherUser ?? Progra
 /** The uid as which the container's program runs. The Dockerfile and the Kubernetes manifest name the same uid. */
 export const user = 1000
 
-/** The paths on the host of a volume (the folder `state`) and of a secret (the file `token`). Two containers can share them. */
+/** A volume (the folder `state`) and a secret (the file `token`), as paths on the host. Two containers can share them. */
 export interface Volumes {
   readonly state: string
   readonly token: string
@@ -135,7 +135,7 @@ const inside = (image: Image, words: ReadonlyArray<string>): ReadonlyArray<strin
 export interface Container {
   readonly image: Image
   readonly running: Processes.Running
-  /** The pid of the container's first process in the PID namespace of the test. Inside the container that pid is 1. */
+  /** The pid that the container's first process has in the PID namespace of the test. Inside the container, its pid is 1. */
   readonly pid: Effect.Effect<number>
   /** Runs a command inside the container, as a container engine does for a health check or `docker exec`. */
   readonly exec: (words: ReadonlyArray<string>) => Effect.Effect<Processes.Ended>

@@ -90,8 +90,8 @@ export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope
   Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
 
 /**
- * A server that behaves like the released OpenClaw while OpenClaw warms up. The server answers 503 until `goOn` runs, and after
- * that as OpenClaw does.
+ * A server that behaves like the released OpenClaw while OpenClaw warms up. The server answers 503 until `goOn` runs. After that, it
+ * gives the same answers as OpenClaw.
  */
 export const warmingUp = (
   site: Site

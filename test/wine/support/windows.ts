@@ -193,7 +193,7 @@ export const terminate = (pid: number): Effect.Effect<void> =>
 // ---------------------------------------------------------------------------
 
 export interface GatewayOptions extends StartOptions {
-  /** The command of the program `gateway`. Default: `run`. */
+  /** The subcommand of the program `gateway`. Default: `run`. */
   readonly command?: string
   /** Flags in addition to those for the port and the folders of the site. */
   readonly flags?: ReadonlyArray<string>
