@@ -199,7 +199,7 @@ export interface WatchingClient {
 export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, {
   /** Whether a request path (without query) belongs to the gateway. */
   readonly owns: (path: string) => boolean
-  /** Answers the paths that the gateway owns, and every path while no app is served. */
+  /** Answers the requests for paths that the gateway owns. While no app of the user is served, it answers all requests. */
   readonly app: HttpApp.Default
   readonly control: ControlProtocol
 }>() {}

@@ -56,7 +56,10 @@ export interface ServiceOptions {
   readonly health: {
     /** How long a start can wait for an unhealthy owner before it fails. */
     readonly timeout: Duration.Duration
-    /** The longest interval between two notifications that a start sends to systemd while it waits for an unhealthy owner. */
+    /**
+     * How long a start that waits for an unhealthy owner waits between two attempts. The start notifies systemd at least once in
+     * each such interval.
+     */
     readonly retryInterval: Duration.Duration
   }
   /**
@@ -132,7 +135,7 @@ const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
  */
 export const tokenFileFlag = "token-file"
 
-/** A duration in whole seconds, rounded up, because the settings of the managers are in seconds. */
+/** A duration in whole seconds, rounded up, because the settings of the service managers are in seconds. */
 export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
 
 /**
