@@ -192,8 +192,8 @@ const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
 
 /**
- * Plays a scenario. If several things are due at the same simulated time, including acts of supervisors, the scheduler picks
- * their order at random.
+ * Plays a scenario. If several processes or supervisors act at the same simulated time, the scheduler draws their order from
+ * the seed `scenario.order`.
  */
 export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Report> =>
   Effect.suspend(() => {
