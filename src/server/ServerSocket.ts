@@ -245,8 +245,10 @@ export interface BoundSocket {
   /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
   /**
-   * Whether this machine has no address in 127.0.0.0/8. If it has none, every gateway binds the loopback address ::1 instead of
-   * 127.0.0.1, so that no other gateway gets the same port. A socket on 0.0.0.0 does not keep other sockets from ::1.
+   * Whether this machine has no address in 127.0.0.0/8.
+   *
+   * All gateways bind the same loopback address besides their own, so that no two get the same port. It is 127.0.0.1, or ::1 if
+   * this is `true`. A socket on 0.0.0.0 does not keep other sockets from ::1, so a gateway on 0.0.0.0 then binds ::1 as well.
    */
   readonly lacksLoopbackV4: boolean
   /** Makes this server also accept connections on the address `host` of this machine, at the same port. */

@@ -36,7 +36,7 @@ export type ServiceScope = "user" | "system"
  * @category models
  */
 export interface ServiceOptions {
-  /** The profile of the gateway. It is part of the service's name, so that each profile is a service of its own. */
+  /** The profile of the gateway. It is part of the service's name, so that each profile has a service of its own. */
   readonly profile: string
   readonly scope: ServiceScope
   /** The absolute path of Node, which runs the script. */

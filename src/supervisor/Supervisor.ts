@@ -61,7 +61,7 @@ export interface Evidence {
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the label of the launchd job, or `0` if no job started this process. */
   readonly xpcServiceName: Option.Option<string>
-  /** The pid of the launchd job's process, according to launchctl(1). `None` if launchctl was not asked, or did not answer. */
+  /** The pid of the launchd job's process, according to launchctl(1). `None` if launchctl was not asked, or named no pid. */
   readonly jobPid?: Option.Option<number> | undefined
   /** The file name of the parent's program, if it is known. */
   readonly parentCommand: Option.Option<string>

@@ -1,5 +1,5 @@
 /**
- * The names in a simulated file system: calls that create, resolve, rename and remove files, folders and links.
+ * The calls of a simulated file system that create, resolve, list, rename and remove files, folders and links.
  *
  * @since 0.1.0
  */

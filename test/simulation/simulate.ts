@@ -57,7 +57,7 @@ const locksFolder = "/state/locks"
 const configPath = (config: Starter["config"]) => `/config/${config}.json`
 const basePort = 18789
 
-/** The errnos that each system call can return, according to its manual page. */
+/** The errnos with which the simulation lets each system call fail. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   open: ["EACCES", "EMFILE", "ENOSPC", "EIO", "EROFS"],
   write: ["ENOSPC", "EIO", "EDQUOT"],

@@ -91,7 +91,7 @@ const owners: Readonly<Record<string, Owner>> = {
 }
 
 interface Scenario {
-  /** The owners, one after the other without a gap. The first one begins at once. */
+  /** The owners, one after the other. Each begins at the simulated time at which the owner before it ends. */
   readonly phases: ReadonlyArray<{ readonly who: string; readonly steps: number }>
   readonly how: "standby" | "systemd" | "launchd" | "external"
   readonly retryMillis: number
