@@ -248,7 +248,7 @@ export interface BoundSocket {
    * Whether this machine has no address in 127.0.0.0/8.
    *
    * All gateways bind the same loopback address besides their own, so that no two get the same port. It is 127.0.0.1, or ::1 if
-   * this is `true`. A socket on 0.0.0.0 does not keep other sockets from ::1, so a gateway on 0.0.0.0 then binds ::1 as well.
+   * this property is `true`. A socket on 0.0.0.0 does not keep other sockets from ::1. So a gateway on 0.0.0.0 then binds ::1 too.
    */
   readonly lacksLoopbackV4: boolean
   /** Makes this server also accept connections on the address `host` of this machine, at the same port. */

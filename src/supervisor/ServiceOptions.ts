@@ -57,8 +57,8 @@ export interface ServiceOptions {
     /** How long a start can wait for an unhealthy owner before it fails. */
     readonly timeout: Duration.Duration
     /**
-     * How long a start that waits for an unhealthy owner waits between two attempts. The start notifies systemd at least once in
-     * each such interval.
+     * The longest time between two attempts of a start, while it waits for an unhealthy owner. The start notifies systemd at
+     * least once in that time.
      */
     readonly retryInterval: Duration.Duration
   }
