@@ -117,7 +117,7 @@ export const conflictStatus = (command: ExecCommandLine) =>
 
 /**
  * The readiness rule that is written into the lock file's record. Other processes use this rule to judge whether the command is
- * healthy. By default the command must listen on its port. Without a port, it is healthy while it holds the lock.
+ * healthy. By default the command must listen on its port. Without a port, it counts as healthy while the lock is held.
  */
 const ruleOf = ({ hasPort }: ExecCommandLine, { ready }: Flags): LockFile.OwnerRecord.Ready =>
   Option.getOrElse(ready, () => hasPort ? "port" : "none")
@@ -127,8 +127,9 @@ const ruleOf = ({ hasPort }: ExecCommandLine, { ready }: Flags): LockFile.OwnerR
 // ---------------------------------------------------------------------------
 
 /**
- * The variables that the command does not inherit. The first two can contain secrets of the gateway. The others tell a process that
- * systemd watches it, or that systemd passes sockets to it. This is not true of the command.
+ * The variables that the command does not inherit; `environmentOf` makes an exception for `NOTIFY_SOCKET`. The first two can
+ * contain secrets of the gateway. The others tell a process that systemd watches it, or that systemd passes sockets to it. This is
+ * not true of the command.
  */
 const withheld: ReadonlySet<string> = new Set([
   "GATEWAY_TOKEN",
@@ -249,8 +250,8 @@ const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
   )
 
 /**
- * Acquires the lock, then probes the port. The start has probed the port before, but another program may have bound it during the
- * wait for the lock.
+ * Acquires the lock, then probes the port once more. The start also probes the port before it waits for the lock, but another
+ * program may bind the port during that wait.
  */
 const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRecord.Ready) => {
   const options = { ...lockOptions(start), mode: "exec" as const, ready: rule }

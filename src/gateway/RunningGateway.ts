@@ -125,8 +125,8 @@ export const stopPlatform = (
  *
  * Fails with:
  *
- * - `OwnerUnverified` if the lock's owner cannot be verified to be that gateway. No signal is sent then. If SIGTERM was sent
- *   before, the error says so.
+ * - `OwnerUnverified` if the lock's owner cannot be verified to be that gateway. In that case `stop` sends no further signal. If it
+ *   has already sent SIGTERM, the error says so.
  * - `OwnerSupervised` if the owner's supervisor would start the gateway again.
  * - `OwnerNotEnded` if the owner did not end in time.
  *

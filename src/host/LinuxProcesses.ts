@@ -1,6 +1,6 @@
 /**
- * Reads the processes of Linux from `/proc` (proc(5)): start ticks, boot id and PID namespace. Threads and zombies do not
- * count as processes.
+ * Reads the processes of Linux from `/proc` (proc(5)): start ticks, boot id and PID namespace. Threads do not count as
+ * processes, nor do zombies without other threads.
  *
  * @since 0.1.0
  */

@@ -55,8 +55,8 @@ export interface Answer {
 export const maxAnswerBytes = 1024 * 1024
 
 /**
- * Sends the HTTP request by which a probe asks whether a healthy gateway is at an address. The caller, `HealthProbe`, limits the
- * time.
+ * Sends the HTTP request of a probe, which asks the server at an address whether it is healthy. The caller, for example
+ * `HealthProbe`, limits the time.
  *
  * @example
  * import { Layer } from "effect"

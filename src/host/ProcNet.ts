@@ -1,5 +1,6 @@
 /**
- * Reads the TCP sockets of Linux from `/proc/net/tcp` and `/proc/net/tcp6` (proc_net(5)). Pure.
+ * Parses the text of `/proc/net/tcp` and `/proc/net/tcp6`, the lists of TCP sockets on Linux (proc_net(5)). Pure: the caller
+ * reads the files.
  *
  * @since 0.1.0
  */

@@ -25,7 +25,7 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import { ensurePortFree } from "./PortCheck.ts"
 import type { Enforcement } from "./Snapshot.ts"
 
-/** The two locks of a gateway, for its config and for its state directory. They are held until the scope closes. */
+/** The two locks of a gateway, for its config and for its state directory. The scope of `acquire` releases them. */
 export interface LockPair {
   /** The lock file of the config. */
   readonly path: string
@@ -136,7 +136,10 @@ const reportAcquired = (config: Acquired, state: Acquired, history: History.Hist
     return recordOnly === undefined ? "kernel" : "record"
   })
 
-/** Acquires both lock files, and writes the record into them. The scope releases them when it closes. */
+/**
+ * Acquires the lock files of the config and of the state directory, and writes the gateway's record into both. The scope
+ * releases both when it closes.
+ */
 export const acquire = (
   options: LockFileOptions
 ): Effect.Effect<LockPair, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>

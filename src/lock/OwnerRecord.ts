@@ -127,13 +127,13 @@ export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schem
 export const maxBytes = 64 * 1024
 
 /**
- * Parses the JSON text of a record without transformations: the time and the supervisor stay text, and `decode` converts
+ * The schema of a record's JSON text, without transformations: the time and the supervisor stay text, and `decode` converts
  * them. Effect builds a parser without transformations in less time than one with them.
  */
 const FromJson = Schema.parseJson(Schema.Struct({ ...fields, createdAt: Schema.String, supervisor: Schema.String }))
 /**
- * Parses a record. This is a function, not a constant, so that the parser is built only when the first record is read. A
- * start that finds no record does not build the parser.
+ * Parses a record. Effect builds the parser at the first call, and keeps it for later calls. So a start that finds no record
+ * does not spend time on the parser.
  */
 const decode = (json: string): Either.Either<OwnerRecord, unknown> =>
   Either.map(Schema.decodeUnknownEither(FromJson)(json), (record) => ({

@@ -199,7 +199,7 @@ export interface WatchingClient {
 export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, {
   /** Whether a request path (without query) belongs to the gateway. */
   readonly owns: (path: string) => boolean
-  /** Answers the paths that the gateway owns, and every path while no app is served. */
+  /** Answers the requests for paths that the gateway owns. While no app of the user is served, it answers all requests. */
   readonly app: HttpApp.Default
   readonly control: ControlProtocol
 }>() {}
@@ -245,8 +245,10 @@ export interface BoundSocket {
   /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
   /**
-   * Whether this machine has no address in 127.0.0.0/8. If it has none, every gateway binds the loopback address ::1 instead of
-   * 127.0.0.1, so that no other gateway gets the same port. A socket on 0.0.0.0 does not keep other sockets from ::1.
+   * Whether this machine has no address in 127.0.0.0/8.
+   *
+   * All gateways bind the same loopback address besides their own, so that no two get the same port. It is 127.0.0.1, or ::1 if
+   * this property is `true`. A socket on 0.0.0.0 does not keep other sockets from ::1. So a gateway on 0.0.0.0 then binds ::1 too.
    */
   readonly lacksLoopbackV4: boolean
   /** Makes this server also accept connections on the address `host` of this machine, at the same port. */

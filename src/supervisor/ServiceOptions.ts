@@ -36,7 +36,7 @@ export type ServiceScope = "user" | "system"
  * @category models
  */
 export interface ServiceOptions {
-  /** The profile of the gateway. It is part of the service's name, so that each profile is a service of its own. */
+  /** The profile of the gateway. It is part of the service's name, so that each profile has a service of its own. */
   readonly profile: string
   readonly scope: ServiceScope
   /** The absolute path of Node, which runs the script. */
@@ -56,7 +56,10 @@ export interface ServiceOptions {
   readonly health: {
     /** How long a start can wait for an unhealthy owner before it fails. */
     readonly timeout: Duration.Duration
-    /** The longest interval between two notifications that a start sends to systemd while it waits for an unhealthy owner. */
+    /**
+     * The longest time between two attempts of a start, while it waits for an unhealthy owner. The start notifies systemd at
+     * least once in that time.
+     */
     readonly retryInterval: Duration.Duration
   }
   /**
@@ -132,7 +135,7 @@ const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
  */
 export const tokenFileFlag = "token-file"
 
-/** A duration in whole seconds, rounded up, because the settings of the managers are in seconds. */
+/** A duration in whole seconds, rounded up, because the settings of the service managers are in seconds. */
 export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
 
 /**

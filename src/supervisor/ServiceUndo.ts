@@ -39,7 +39,7 @@ export interface Before {
   readonly definition: Former
   /** Whether the link that `systemctl enable` creates existed. */
   readonly isEnabled: boolean
-  /** The folders that did not exist before the installation, the deepest first. */
+  /** The folders that the installation needs and that did not exist before it, the deepest first. */
   readonly missing: ReadonlyArray<string>
 }
 

@@ -31,8 +31,8 @@ interface Rule {
   readonly pattern: RegExp
   readonly because: string
   /**
-   * Makes the stable paths of the same tool from the match of `pattern`. These paths come before the general candidates, which
-   * are `nodes` and `programs`.
+   * Makes the stable paths that the tool itself offers, from the match of `pattern`. These paths come before the general
+   * candidates, which are `nodes` and `programs`.
    */
   readonly stays?: (match: RegExpExecArray) => ReadonlyArray<string>
 }

@@ -61,7 +61,7 @@ export interface Evidence {
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the label of the launchd job, or `0` if no job started this process. */
   readonly xpcServiceName: Option.Option<string>
-  /** The pid of the launchd job's process, according to launchctl(1). `None` if launchctl was not asked, or did not answer. */
+  /** The pid of the launchd job's process, according to launchctl(1). `None` if launchctl was not asked, or named no pid. */
   readonly jobPid?: Option.Option<number> | undefined
   /** The file name of the parent's program, if it is known. */
   readonly parentCommand: Option.Option<string>
@@ -77,7 +77,7 @@ const isLabel = (name: string): boolean => name !== "" && name !== "0"
 
 /**
  * Whether the label is of a job that launchd made for an opened application. A shell inherits such a label from its terminal
- * application, so the label is no proof.
+ * application, so the label does not prove that launchd started this process.
  */
 const isApplication = (label: string): boolean => label.startsWith("application.")
 
@@ -126,8 +126,8 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
     }
-    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended. So the job's pid decides,
-    // if launchctl has told it.
+    // launchd also adopts a process whose own parent has ended. So a process with launchd as parent need not be the job's process.
+    // The job's pid decides, if launchctl has told it.
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",

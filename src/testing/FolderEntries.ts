@@ -1,5 +1,5 @@
 /**
- * The names in a simulated file system: calls that create, resolve, rename and remove files, folders and links.
+ * The calls of a simulated file system that create, resolve, list, rename and remove files, folders and links.
  *
  * @since 0.1.0
  */
@@ -145,8 +145,8 @@ export const makeTempDirectory =
         if (folder._tag === "Fault") return yield* fail(folder.code)
         if (folder.inode === undefined) {
           if (directory !== temporaryFolder) return yield* fail("ENOENT")
-          // Every machine has `/tmp`, and every user may write there. The mode is set after `create`, because `create` clears
-          // the bits of the process's umask.
+          // Every machine has `/tmp`, so this call creates it if it is missing. Every user may write there. The mode is set after
+          // `create`, because `create` clears the bits of the process's umask.
           const inode = yield* create(folder, "Directory", 0o777, now, fail)
           inode.mode = 0o1777
         }

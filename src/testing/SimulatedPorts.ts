@@ -70,7 +70,7 @@ export interface SimulatedPorts {
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Removes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. Sockets that are bound there stay bound. */
   readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>
-  /** The pids of the processes that listen on a port, on any address. A listener that `foreign` added has pid 0. */
+  /** The pids of the processes that listen on a port, on any address. A listener of `foreign` without an `owner` has pid 0. */
   readonly owners: (port: number) => ReadonlyArray<number>
   /** Closes the listeners of a process that has ended, and resets its connections. */
   readonly closeAll: (process: KernelProcess) => Effect.Effect<void>

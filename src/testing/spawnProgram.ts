@@ -19,7 +19,7 @@ import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
 
 /**
  * Makes the clock of a process. The timers of a stopped process fire when the process continues, and the timers of an ended
- * process never fire. The wall-clock time includes the steps of `stepWallClock`.
+ * process never fire. The wall-clock time includes the steps that a test has made with `SimulatedHost.stepWallClock`.
  */
 const processClock = (
   kernel: SimulatedKernel.SimulatedKernel,

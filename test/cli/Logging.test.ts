@@ -34,7 +34,7 @@ describe("Logging.logged", () => {
       }
       yield* effect.pipe(
         Logging.logged({ ...config, logFormat: Option.some(config.logFormat) }, terminal),
-        // A logger is not an effect. So it writes by `unsafe`, the console's methods that are plain functions.
+        // A logger is a plain function, which cannot run effects. So it calls the methods of `unsafe`, which are plain functions too.
         Effect.withConsole({ ...real, unsafe: { ...real.unsafe, log: keep(out), error: keep(err) } })
       )
       return { out, err }

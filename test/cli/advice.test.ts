@@ -241,7 +241,7 @@ describe("on a Windows host (N67, N72)", () => {
         const owner = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(place)))
         yield* host.settle
         assert.isTrue(owner.isRunning())
-        // On Windows, libuv reports mode 0666 and uid 0 for every file that is not read-only.
+        // On Windows, libuv reports mode 0666 for everything that is not read-only. So the test gives the folder this mode.
         yield* host.files.chmod("/state/default/locks", 0o666)
         yield* host.files.writeFileString("/state/default/locks/gateway.1.reclaim", "")
         const { findings } = yield* examined(host)

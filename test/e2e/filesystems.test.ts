@@ -136,7 +136,7 @@ describe("a file system", () => {
           }
           const other = yield* Gateways.onAnotherPort(site)
           const before = yield* Gateways.lockIdentities(site)
-          // The second start does not take the lock from a living owner. This holds with kernel locks (`{}`) and without (`env`).
+          // The owner lives, so a start on another port must be refused: without kernel locks (`env`), and with them (`{}`).
           for (const environment of [env, {}]) {
             Gateways.assertRefused(
               yield* Gateways.run(other, { main, env: environment }),

@@ -28,7 +28,7 @@ const { sees, textOf } = Browsers
 
 const pageUrl = (site: Gateways.Site) => `http://127.0.0.1:${site.port}/`
 
-/** Opens the status page and waits until it shows the state. */
+/** Opens the status page and waits until it shows `state`. */
 const openPage = (site: Gateways.Site, options: Parameters<typeof Browsers.open>[1] = {}, state = "listening") =>
   Effect.gen(function*() {
     const watched = yield* Browsers.open(browser, options)

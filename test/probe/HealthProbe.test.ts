@@ -165,8 +165,8 @@ describe("HealthProbe.probe", () => {
 })
 
 /**
- * Resumes the fiber in a callback of the event loop's poll phase, and then blocks the whole process for this time, as
- * SIGSTOP or a busy host would. When the process runs again, its timers are due before the event loop polls for I/O.
+ * Resumes the fiber in a callback of the event loop's poll phase, and then blocks the whole process for `millis` milliseconds,
+ * as SIGSTOP or a busy host would. When the process runs again, its timers are due before the event loop polls for I/O.
  */
 const beforePauseOf = (millis: number): Effect.Effect<void> =>
   Effect.async((resume) => {

@@ -57,7 +57,7 @@ const locksFolder = "/state/locks"
 const configPath = (config: Starter["config"]) => `/config/${config}.json`
 const basePort = 18789
 
-/** The errnos that each system call can return, according to its manual page. */
+/** The errnos with which the simulation lets each system call fail. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   open: ["EACCES", "EMFILE", "ENOSPC", "EIO", "EROFS"],
   write: ["ENOSPC", "EIO", "EDQUOT"],
@@ -87,7 +87,8 @@ const refusedForAMoment = new Set(["open", "stat", "rename", "unlink"])
 
 /**
  * The milliseconds after which a service manager restarts a gateway that has ended. `None` if it does not restart the gateway.
- * The values are those of the service definitions that `gateway service` writes.
+ * launchd and the Task Scheduler wait as long as the service definitions of `gateway service` say. The other two delays are
+ * arbitrary.
  */
 const restartAfter = (
   { ExitStatus: { ExitStatus, fromExit } }: Subject,
@@ -191,8 +192,8 @@ const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
 
 /**
- * Plays a scenario. At each simulated time, the scheduler draws the order of everything that happens, including what
- * supervisors do.
+ * Plays a scenario. If several processes or supervisors act at the same simulated time, the scheduler draws their order from
+ * the seed `scenario.order`.
  */
 export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Report> =>
   Effect.suspend(() => {

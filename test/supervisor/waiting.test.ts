@@ -26,7 +26,7 @@ type Host = SimulatedHost.SimulatedHost
 /** An owner of the port or the lock. `begin` starts it, and the other properties say what the test expects of it. */
 interface Owner {
   readonly isHealthy: boolean
-  /** Whether a start that waits for the end of this owner may keep an idle connection to it. */
+  /** Whether the owner is a gateway. A start that waits may keep an idle connection to a gateway, but to no other owner. */
   readonly isGateway: boolean
   /** Whether the owner has the lock but does not listen. */
   readonly isSilent: boolean
@@ -91,7 +91,7 @@ const owners: Readonly<Record<string, Owner>> = {
 }
 
 interface Scenario {
-  /** The owners, one after the other without a gap. The first one begins at once. */
+  /** The owners, one after the other. Each begins at the simulated time at which the owner before it ends. */
   readonly phases: ReadonlyArray<{ readonly who: string; readonly steps: number }>
   readonly how: "standby" | "systemd" | "launchd" | "external"
   readonly retryMillis: number
@@ -129,7 +129,8 @@ const waiter = ({ healthTimeoutMillis, how, retryMillis }: Scenario) => {
 
 interface Seen {
   /**
-   * How the start that waits ended, and when. `what` is `serves` or the tag of the error. `None` if the start has not ended.
+   * How and when the start stopped waiting. `what` is `serves`, or the tag of the error with which the start failed. `None` if
+   * the start still waits.
    */
   readonly outcome: Option.Option<{ readonly what: string; readonly atMillis: number }>
   readonly strangers: ReadonlyArray<SimulatedPorts.SimulatedStranger>
@@ -192,8 +193,8 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   if (Option.isNone(outcome)) return assert.fail("neither serves nor fails")
   const { atMillis, what } = outcome.value
   const elapsed = Math.min(atMillis, end)
-  // The bound on requests: one health probe each second, two probes for each attempt (of the port, and of the owner after the
-  // attempt has failed), and 25 for the additional attempts after each change of owner.
+  // The bound on requests: one health probe each second, two probes for each attempt, and 25 requests in total for the
+  // additional attempts after changes of owner. An attempt probes the port. If it fails, a second probe goes to the owner.
   const attempts = how === "standby" ? 0 : elapsed / retryMillis
   const requests = strangers.reduce((sum, stranger) => sum + stranger.requests(), 0)
   assert.isAtMost(requests, elapsed / 1000 + 2 * attempts + 25, "requests")

@@ -111,7 +111,7 @@ export const keepRest = (request: Http.IncomingMessage): void => {
     // If the socket no longer has this parser, its connection has ended or belongs to a WebSocket. The rest is then not parsed.
     while (left.length > 0 && Reflect.get(socket, "parser") === parser) {
       const chunk = left
-      // Node pauses a connection until the client has read an earlier answer. During the pause, Node does not read from the
+      // If a client is slow to read the answers, Node pauses its connection. During the pause, Node does not read from the
       // socket, so the rest of this chunk waits as well.
       if (Reflect.get(socket, "_paused") === true) {
         socket.once("resume", () => parse(chunk))

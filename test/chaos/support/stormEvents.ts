@@ -34,7 +34,10 @@ export const Orders = Schema.Struct({
 })
 export type Orders = typeof Orders.Type
 
-/** Two workers held the lock at one time. The witness shows this: a second lock that each worker takes after the lock under test. */
+/**
+ * Two workers held the lock under test at the same time. The witness, a second lock that each worker takes after the lock under
+ * test, has shown this.
+ */
 export const Violation = Schema.TaggedStruct("Violation", {
   /**
    * `refused`: this worker was granted the lock under test, but could not take the witness because another worker held it.
