@@ -77,7 +77,7 @@ export interface Readiness {
 export interface ExecOptions {
   readonly command: string
   readonly args: ReadonlyArray<string>
-  /** The whole environment of the command. `run` only adds the variables that name the lock and the instance. */
+  /** The environment of the command. `run` adds only the two variables that name the lock and the instance. */
   readonly env: Readonly<Record<string, string>>
   readonly readiness: Readiness
   /** How long the command may take to end after SIGTERM. After that time, the command and its descendants get SIGKILL. */
@@ -184,7 +184,7 @@ const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =
 /** The signals that ask a process to end. Many programs read their configuration again on SIGHUP, so SIGHUP is not one of them. */
 const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGINT", "SIGQUIT"])
 
-/** Sends SIGTERM to the processes that an ended command has left behind. They are found by the lock file that they inherited. */
+/** Sends SIGTERM to the processes that an ended command has left behind. They have inherited the open lock file, and are found by it. */
 const endHeirs = (child: StartedChild) =>
   Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
 

@@ -200,7 +200,8 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
   const pipe = streams[firstInherited + spec.inherits.length]
   const mark = Option.flatMap(Option.fromNullable(spec.inherits[0]), markOf)
   if (isDuplex(pipe)) {
-    // The command can write to the pipe, because it has the descriptor. Its data is discarded, so that the end of the pipe is seen.
+    // The command has the other end of the pipe and can write to it. This process reads and discards that data, because Node emits
+    // `close` only after all data has been read.
     pipe.on("error", () => {}).on("close", () => Deferred.unsafeDone(deserted, Effect.void)).resume()
   } else Deferred.unsafeDone(deserted, Effect.void)
   const gate = streams[gateDescriptor]

@@ -27,8 +27,8 @@ const isReady = ({ phase, pidMeaning, port, ready }: Holder, on: number): boolea
   ready !== undefined && phase === "listening" && pidMeaning === "Alive" && port === on
 
 /**
- * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder of the lock
- * only in these cases:
+ * Makes the `PortInUse` error of a start whose own port already has a listener. The error names the holder of the lock only in
+ * these cases:
  *
  * - The listener answers with the holder's instance id.
  * - The listener does not answer in time, and the holder's record has the same port.

@@ -448,7 +448,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
       Effect.gen(function*() {
         const a = yield* mine(path, "a")
         const release = yield* first(a.release)
-        // `b` opens the file of `a`, and locks it only after `a` has released it.
+        // `b` opens the lock file of `a`. Then `a` removes the file and releases the lock. Only after that, `b` locks the file.
         const b = yield* mine(path, "b").pipe(
           // If another test starts a program at this moment, that program may inherit the descriptor of `a`. Then the lock is
           // still held after the release, and `b` is refused. So the test tries again.

@@ -25,7 +25,7 @@ interface Holding {
   dispossessed: boolean
 }
 
-/** A system call on a path or URL (`target`). `at` is its position in the log. */
+/** A call in the log: a system call on a path, or a connection to a URL (`target`). `at` is the position of the call in the log. */
 interface Call {
   readonly name: string
   readonly target: string
