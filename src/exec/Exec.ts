@@ -63,7 +63,7 @@ export interface Readiness {
   /** The rule in words, for messages. */
   readonly rule: string
   readonly isReady: (child: StartedChild) => Effect.Effect<boolean>
-  /** The text to add to the warning, such as the ports on which the command does listen. */
+  /** Details for the warning that the command is not ready, such as the ports on which the command listens instead. */
   readonly describe: (child: StartedChild) => Effect.Effect<string>
   readonly startTimeout: Duration.Duration
 }

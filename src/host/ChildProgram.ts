@@ -110,8 +110,8 @@ export class ChildProgram extends Context.Tag("gateway-lock/ChildProgram")<Child
 }>() {}
 
 /**
- * The first descriptor that a child inherits. The numbers below it are free for the command, which may expect a passed socket at
- * descriptor 3 (sd_listen_fds(3)).
+ * The number that the first descriptor of `inherits` has in the child. The numbers from 3 to 19 stay free for the command, which
+ * may expect a passed socket at descriptor 3 (sd_listen_fds(3)).
  */
 const firstInherited = 20
 

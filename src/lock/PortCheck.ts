@@ -80,7 +80,7 @@ export const ensurePortFree = (
 /**
  * Fails if it is useless to wait for the lock. There are three such cases:
  *
- * - The port on which the start will listen is in use.
+ * - The start's own port is in use.
  * - The owner of the lock is healthy on another address.
  * - The owner serves a port, and its record has a health rule (`ready`, used instead of `/healthz`).
  */

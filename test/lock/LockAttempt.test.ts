@@ -116,7 +116,7 @@ const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) =
 const openCount = (folder: string) => Effect.map(openFiles(folder), ({ length }) => length)
 
 /**
- * Runs an effect with some calls of its file system replaced. By a replaced call, a test acts right before or after the original
+ * Runs an effect with some calls of its file system replaced. A replaced call lets a test act right before or after the original
  * call, as another process could at that moment.
  */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>

@@ -298,7 +298,8 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // Each attempt to start begins with a `connect`, which probes the port. So the process has finished its release.
+    // Each attempt to start begins with a `connect`, which probes the port. So at a `connect`, the release that ended the
+    // process's previous attempt is finished.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue
