@@ -48,7 +48,7 @@ export class NotReady extends Data.TaggedError("NotReady")<{
 }
 
 /**
- * When the command is ready.
+ * When the command counts as ready, for each `mode`.
  *
  * - `none`: as soon as it has started.
  * - `report`: when `isReady` returns `true`. If that takes longer than `startTimeout`, a warning is logged, and the command
@@ -101,7 +101,7 @@ const fromKeys: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIG
 /** The pauses between two checks of the command's readiness. The first are short, because many commands are ready at once. */
 const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule.spaced("1 second")))
 
-/** The pauses after the start timeout. They are longer, because a check is costly and the command may never be ready. */
+/** The pauses between two checks after the start timeout. They are longer, because checks are costly and may never succeed. */
 const later = Schedule.spaced("5 seconds")
 
 /** How long to wait for killed processes to end. SIGKILL does not end a process that is blocked in the kernel. */
@@ -153,7 +153,10 @@ const livenessInterval = Duration.millis(50)
  */
 const pipeDelay = Duration.millis(100)
 
-/** Completes when the command, the processes that inherited its descriptors, and the processes of `tree` have ended. */
+/**
+ * Completes when the command and the processes of `tree` have ended, and each process that inherited the lock's descriptors has ended
+ * or has closed them.
+ */
 const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
   Effect.forEach(tree, (process) =>
     isAlive(process).pipe(

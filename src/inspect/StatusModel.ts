@@ -154,7 +154,7 @@ export interface Blocked extends Schema.Struct.Type<typeof blockedFields> {}
 const blockedFields = {
   /** What occupies the port, in words. */
   reason: Schema.String,
-  /** Absent if the process is not visible from here. */
+  /** The process that has the blocking socket open. Absent if no such process is visible from here. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String)
@@ -334,7 +334,7 @@ const fields = {
   service: optional(Service),
   /** Absent if no address is known. */
   port: optional(Port),
-  /** Absent if no port was probed, unless the owner is one that needs no port to be healthy. */
+  /** Absent if no port was probed and the record of the lock's holder has no rule for its health. */
   health: optional(Health),
   /** Other problems that were found, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)

@@ -1,6 +1,6 @@
 /**
- * Makes a start fail at once if it is useless to wait for the lock. That is the case if the port on which the start will listen
- * is in use, or if the owner of the lock already serves on another address.
+ * Makes a start fail at once if it is useless to wait for the lock. That is the case if the start's own port is in use, or if the
+ * owner of the lock already serves on another address.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -54,8 +54,8 @@ const portInUse = (
 }
 
 /**
- * Fails with `PortInUse` if the port on which the start will listen is in use. The error names the owner of the lock if
- * that owner seems to be the listener (`portInUse`).
+ * Fails with `PortInUse` if the start's own port is in use. The error names the owner of the lock if that owner seems to be the
+ * listener (`portInUse`).
  *
  * A start makes this check first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
