@@ -317,7 +317,7 @@ const fields = {
   verdict: Verdict,
   /** The reason for the verdict, in one line. */
   reason: Schema.String,
-  /** The requested profile, or the profile of the state directory. Absent if the directory belongs to no profile. */
+  /** The profile that the caller asked for. For an inspection of a lock file by its path, the profile of its state directory, if any. */
   profile: optional(Schema.String),
   /** The config file whose path identifies the lock. Absent if neither the request nor a readable owner record names it. */
   configPath: optional(Schema.String),

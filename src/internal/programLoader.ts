@@ -67,8 +67,8 @@ const enableCompileCache = (): void => {
 }
 
 /**
- * The value of a bundled file: a function with the parameters of Node's wrapper of a CommonJS module. `Script.runInThisContext`
- * and `require` both return this function.
+ * The result of running a bundled file: a function with the parameters of Node's wrapper of a CommonJS module. The build makes each
+ * file so that `Script.runInThisContext` and `require` both return this function.
  */
 type Bundled = (
   exports: object,

@@ -25,7 +25,7 @@ interface Holding {
   dispossessed: boolean
 }
 
-/** A call in the log: a system call on a path, or a connection to a URL (`target`). `at` is the position of the call in the log. */
+/** A call in the log, on a path or on a URL such as `ws://127.0.0.1:18789` (`target`). `at` is the position of the call in the log. */
 interface Call {
   readonly name: string
   readonly target: string
