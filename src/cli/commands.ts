@@ -43,9 +43,9 @@ export interface Command {
   readonly command?: boolean
   /** The word that must follow the command. */
   readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
-  /** The flags without a value that only this command has, with their descriptions. */
+  /** The flags of this command alone that take no value. The key is the flag, and the value is its description. */
   readonly switches: Readonly<Record<string, string>>
-  /** The flags with a value that only this command has. */
+  /** The flags of this command alone that take a value. The key is the flag. */
   readonly values: Readonly<Record<string, CommandValue>>
   /** The settings that this command uses. */
   readonly settings: ReadonlyArray<Setting<unknown>>

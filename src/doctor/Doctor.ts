@@ -57,7 +57,7 @@ type Requirements = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
 
 type Status = GatewayStatus.GatewayStatus
 
-/** A smaller difference between a file's time and the wall clock is ignored, because clock synchronization can cause it. */
+/** How far a recorded time may be in the future without a finding. Clock synchronization can cause differences up to this. */
 const clockTolerance = Duration.minutes(1)
 
 const checkConfig = ({ config, problems }: DoctorOptions, platform: string): ReadonlyArray<Finding> =>

@@ -48,7 +48,7 @@ export class NotReady extends Data.TaggedError("NotReady")<{
 }
 
 /**
- * When the command is ready.
+ * When the command counts as ready, for each `mode`.
  *
  * - `none`: as soon as it has started.
  * - `report`: when `isReady` returns `true`. If that takes longer than `startTimeout`, a warning is logged, and the command
@@ -63,7 +63,7 @@ export interface Readiness {
   /** The rule in words, for messages. */
   readonly rule: string
   readonly isReady: (child: StartedChild) => Effect.Effect<boolean>
-  /** The text to add to the warning, such as the ports on which the command does listen. */
+  /** Details for the warning that the command is not ready, such as the ports on which the command listens instead. */
   readonly describe: (child: StartedChild) => Effect.Effect<string>
   readonly startTimeout: Duration.Duration
 }
@@ -77,7 +77,7 @@ export interface Readiness {
 export interface ExecOptions {
   readonly command: string
   readonly args: ReadonlyArray<string>
-  /** The whole environment of the command. `run` only adds the variables that name the lock and the instance. */
+  /** The environment of the command. `run` adds only the two variables that name the lock and the instance. */
   readonly env: Readonly<Record<string, string>>
   readonly readiness: Readiness
   /** How long the command may take to end after SIGTERM. After that time, the command and its descendants get SIGKILL. */
@@ -101,7 +101,7 @@ const fromKeys: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIG
 /** The pauses between two checks of the command's readiness. The first are short, because many commands are ready at once. */
 const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule.spaced("1 second")))
 
-/** The pauses after the start timeout. They are longer, because a check is costly and the command may never be ready. */
+/** The pauses between two checks after the start timeout. They are longer, because checks are costly and may never succeed. */
 const later = Schedule.spaced("5 seconds")
 
 /** How long to wait for killed processes to end. SIGKILL does not end a process that is blocked in the kernel. */
@@ -153,7 +153,10 @@ const livenessInterval = Duration.millis(50)
  */
 const pipeDelay = Duration.millis(100)
 
-/** Completes when the command, the processes that inherited its descriptors, and the processes of `tree` have ended. */
+/**
+ * Completes when the command and the processes of `tree` have ended, and each process that inherited the lock's descriptors has ended
+ * or has closed them.
+ */
 const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
   Effect.forEach(tree, (process) =>
     isAlive(process).pipe(
@@ -184,7 +187,7 @@ const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =
 /** The signals that ask a process to end. Many programs read their configuration again on SIGHUP, so SIGHUP is not one of them. */
 const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGINT", "SIGQUIT"])
 
-/** Sends SIGTERM to the processes that an ended command has left behind. They are found by the lock file that they inherited. */
+/** Sends SIGTERM to the processes that an ended command has left behind. They have inherited the open lock file, and are found by it. */
 const endHeirs = (child: StartedChild) =>
   Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
 

@@ -59,7 +59,7 @@ const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
 
 /**
  * A hint that names the option that was probably meant, or an empty string. Compares the whole name, and then its last word,
- * with the options of all groups.
+ * with the options in `known` and in all groups.
  */
 const suggestion = (name: string, known: ReadonlyArray<string>): string => {
   const all = [...known, ...groups.flatMap(([, names]) => names)]

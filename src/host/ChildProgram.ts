@@ -110,8 +110,8 @@ export class ChildProgram extends Context.Tag("gateway-lock/ChildProgram")<Child
 }>() {}
 
 /**
- * The first descriptor that a child inherits. The numbers below it are free for the command, which may expect a passed socket at
- * descriptor 3 (sd_listen_fds(3)).
+ * The number that the first descriptor of `inherits` has in the child. The numbers from 3 to 19 stay free for the command, which
+ * may expect a passed socket at descriptor 3 (sd_listen_fds(3)).
  */
 const firstInherited = 20
 
@@ -200,7 +200,8 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
   const pipe = streams[firstInherited + spec.inherits.length]
   const mark = Option.flatMap(Option.fromNullable(spec.inherits[0]), markOf)
   if (isDuplex(pipe)) {
-    // The command can write to the pipe, because it has the descriptor. Its data is discarded, so that the end of the pipe is seen.
+    // The command has the other end of the pipe and can write to it. This process reads and discards that data, because Node emits
+    // `close` only after all data has been read.
     pipe.on("error", () => {}).on("close", () => Deferred.unsafeDone(deserted, Effect.void)).resume()
   } else Deferred.unsafeDone(deserted, Effect.void)
   const gate = streams[gateDescriptor]

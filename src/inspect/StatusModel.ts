@@ -154,7 +154,7 @@ export interface Blocked extends Schema.Struct.Type<typeof blockedFields> {}
 const blockedFields = {
   /** What occupies the port, in words. */
   reason: Schema.String,
-  /** Absent if the process is not visible from here. */
+  /** The process that has the blocking socket open. Absent if no such process is visible from here. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String)
@@ -317,7 +317,7 @@ const fields = {
   verdict: Verdict,
   /** The reason for the verdict, in one line. */
   reason: Schema.String,
-  /** The requested profile, or the profile of the state directory. Absent if the directory belongs to no profile. */
+  /** The profile that the caller asked for. For an inspection of a lock file by its path, the profile of its state directory, if any. */
   profile: optional(Schema.String),
   /** The config file whose path identifies the lock. Absent if neither the request nor a readable owner record names it. */
   configPath: optional(Schema.String),
@@ -334,7 +334,7 @@ const fields = {
   service: optional(Service),
   /** Absent if no address is known. */
   port: optional(Port),
-  /** Absent if no port was probed, unless the owner is one that needs no port to be healthy. */
+  /** Absent if no port was probed and the record of the lock's holder has no rule for its health. */
   health: optional(Health),
   /** Other problems that were found, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)

@@ -67,8 +67,8 @@ const enableCompileCache = (): void => {
 }
 
 /**
- * The value of a bundled file: a function with the parameters of Node's wrapper of a CommonJS module. `Script.runInThisContext`
- * and `require` both return this function.
+ * The result of running a bundled file: a function with the parameters of Node's wrapper of a CommonJS module. The build makes each
+ * file so that `Script.runInThisContext` and `require` both return this function.
  */
 type Bundled = (
   exports: object,
@@ -81,8 +81,10 @@ type Bundled = (
 const isBundled = (value: unknown): value is Bundled => typeof value === "function"
 
 /**
- * Runs the program in `folder`. If the folder has compiled code for this version of V8, that code is used. Otherwise Node's own
- * loader loads the files, and keeps the code that it compiles for the next start.
+ * Runs the bundled program whose files are in `folder`. If the folder has compiled code for this version of V8, that code is used.
+ * Otherwise Node's own loader loads the files. It stores the compiled code in a cache, for the next start.
+ *
+ * With `onScript`, each file is compiled here and passed to `onScript`, even if the folder has no compiled code yet.
  */
 export const loadProgram = (folder: string, onScript?: OnScript): void => {
   const require = Module.createRequire(join(folder, entry))

@@ -182,9 +182,9 @@ export const withKernelLock = (
     if (id === options.present) return yield* reportHeld
 
     const granted = yield* tryLock(kernel, file.fd).pipe(
-      // If this attempt created the file, locking has just worked in this folder, so the refusal may be temporary. The
-      // attempt fails with `Moved` and starts over. It leaves the new file in place, because another start may hold the
-      // file by now. The next attempt finds the file.
+      // An attempt creates the file only after a test that locks work in this folder. So if this attempt created the file, the
+      // refusal may be temporary. The attempt fails with `Moved`, and the start tries again. The new file stays, because
+      // another start may hold it by now. The next attempt finds the file.
       Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
     )
     if (!granted) return yield* reportHeld

@@ -43,9 +43,9 @@ export const readOwner = (
  * Reads the records in the two lock files of a gateway. The first record is in the lock file of the gateway's config. The
  * second is in the lock file of the state directory, and is used only if it names the same config.
  *
- * If a symbolic link in the config's path was changed since the owner started, the canonical path is different. The
- * name of the config's lock file depends on that path, so it is different too. Then only the second record names the
- * owner. The first record is absent, or was left by an owner that did not shut down cleanly.
+ * If a symbolic link in the config's path was changed after the owner started, the canonical path is different now. The
+ * name of the config's lock file depends on that path, so that name is different too. Then only the second record names
+ * the owner. The first record is absent, or was left by an earlier owner that did not shut down cleanly.
  *
  * @since 0.1.0
  * @category reading

@@ -29,8 +29,8 @@ export interface Owner {
   /** The owner in the form that errors carry. It also has the process's command, and whether the process is alive (`pidMeaning`). */
   readonly holder: Holder
   /**
-   * The process to which a signal for the owner is sent. It is the process in the record. If that process is a wrapper (`gateway
-   * exec`) that has ended, it is the command that the wrapper started.
+   * The process that gets the signals meant for the owner: the process in the record. But if that process is a wrapper (`gateway
+   * exec`) and has ended, the signals go to the command that the wrapper started.
    */
   readonly process: OwnerRecord.ProcessIdentity
 }

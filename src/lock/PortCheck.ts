@@ -1,6 +1,6 @@
 /**
- * Makes a start fail at once if it is useless to wait for the lock. That is the case if the port on which the start will listen
- * is in use, or if the owner of the lock already serves on another address.
+ * Makes a start fail at once if it is useless to wait for the lock. That is the case if the start's own port is in use, or if the
+ * owner of the lock already serves on another address.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -27,8 +27,8 @@ const isReady = ({ phase, pidMeaning, port, ready }: Holder, on: number): boolea
   ready !== undefined && phase === "listening" && pidMeaning === "Alive" && port === on
 
 /**
- * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder of the lock
- * only in these cases:
+ * Makes the `PortInUse` error of a start whose own port already has a listener. The error names the holder of the lock only in
+ * these cases:
  *
  * - The listener answers with the holder's instance id.
  * - The listener does not answer in time, and the holder's record has the same port.
@@ -54,8 +54,8 @@ const portInUse = (
 }
 
 /**
- * Fails with `PortInUse` if the port on which the start will listen is in use. The error names the owner of the lock if
- * that owner seems to be the listener (`portInUse`).
+ * Fails with `PortInUse` if the start's own port is in use. The error names the owner of the lock if that owner seems to be the
+ * listener (`portInUse`).
  *
  * A start makes this check first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
@@ -80,7 +80,7 @@ export const ensurePortFree = (
 /**
  * Fails if it is useless to wait for the lock. There are three such cases:
  *
- * - The port on which the start will listen is in use.
+ * - The start's own port is in use.
  * - The owner of the lock is healthy on another address.
  * - The owner serves a port, and its record has a health rule (`ready`, used instead of `/healthz`).
  */

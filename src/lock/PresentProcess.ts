@@ -7,7 +7,7 @@ import type { Liveness, ProcessIdentity } from "../host/ProcessIdentity.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
-/** The process that is the owner at present. */
+/** The process that is now the owner of a lock: the process in the owner record or, if that was a wrapper and has ended, its command. */
 export interface PresentProcess {
   /** The identity by which the process can be found and signalled. */
   readonly process: ProcessIdentity

@@ -13,8 +13,8 @@ import { serviceNames } from "../supervisor/ServiceOptions.ts"
  * Returns the command that stops the owner through its supervisor. Returns `None` if no such command is known, which is the case
  * for the supervisors `none` and `external`. The caller can then signal the owner. Pure.
  *
- * `unit` is the systemd unit of the owner, which the caller finds from the owner's control group. Without `unit`, and under other
- * supervisors, the command contains the name that `gateway service install` gives to the service of `profile`.
+ * `unit` is the systemd unit of the owner, which the caller finds from the owner's control group. Without `unit`, and for launchd
+ * and the Task Scheduler, the command contains the name that `gateway service install` gives to the service of `profile`.
  *
  * @since 0.1.0
  * @category decisions

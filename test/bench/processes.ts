@@ -32,7 +32,7 @@ export interface NodeProcess {
   readonly startedAt: bigint
   readonly ended: Effect.Effect<Ended, BenchFailed>
   readonly kill: (signal: NodeJS.Signals) => void
-  /** Completes when a text has been written to stdout or stderr. */
+  /** Completes when the process has written `text` to stdout or stderr. */
   readonly said: (text: string) => Effect.Effect<void, BenchFailed>
 }
 

@@ -44,7 +44,7 @@ const options: ServiceOptions = {
   args: command.flags
 }
 
-/** Runs `command`, with these changes, by the function `service`. Returns its output and its exit. */
+/** Calls the function `service` with `command` and these changes to it. Returns the output and the exit. */
 const invoke = (
   changes: Partial<ServiceCommand>,
   environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }

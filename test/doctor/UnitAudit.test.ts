@@ -118,8 +118,8 @@ describe("UnitAudit.audit", () => {
         RestartUSec: `${restart}s`,
         StartLimitIntervalUSec: `${interval}s`
       })
-      // A start that waits for an unhealthy owner can fail after 30 s, the watchdog interval of this unit. systemd then starts it
-      // again after `restart` seconds. The start limit is hit if `burst` such rounds fit into the interval of the limit.
+      // A start that waits for an unhealthy owner can fail after 30 s, the watchdog interval of this unit. systemd then starts the
+      // unit again after `restart` seconds. The start limit is hit if `burst` such rounds fit into the interval of the limit.
       const latches = interval >= burst * (restart + 30)
       assert.strictEqual(
         found.some(({ message }) => message.includes("one unhealthy owner exhausts the start limit")),
@@ -193,7 +193,7 @@ describe("UnitAudit.audit", () => {
     const asTold = found({ User: "root" })
     assert.isFalse(asTold.some(isProblem))
     assert.isTrue(asTold.some(({ message }) => message.includes("runs as root, as set by its User=")))
-    // This is a user unit (`systemctl --user`), which always runs as that user. So it is no problem that it has no `User=`.
+    // This is a user unit (`systemctl --user`). It always runs as the user whose service manager starts it, so it needs no `User=`.
     assert.isFalse(UnitAudit.audit(unit(), needs).some(isProblem))
   })
 

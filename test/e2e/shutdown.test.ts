@@ -46,7 +46,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     it.scopedLive("an idle gateway ends at once, with status 0", () =>
       Effect.gen(function*() {
         const [site, gateway] = yield* Gateways.newGateway()
-        // The limit is below the drain timeout of ten seconds.
+        // The limit is below the drain timeout of ten seconds, so a gateway that waits for this timeout fails the test.
         const ended = yield* Gateways.within("8 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
         // The last two lines say why the gateway stopped and how the drain went.

@@ -59,9 +59,9 @@ const start = (options: Gateway.GatewayOptions) => Effect.scoped(Layer.build(Gat
 
 const startWith = (options: Config.Config.Wrap<Gateway.GatewayOptions>) =>
   Effect.scoped(Layer.build(Gateway.layerConfig({
+    port: Config.succeed(0),
     // `/dev/null` is not a folder, so no start can create a lock file in this state directory. Thus a start that wrongly accepts
     // an option still ends with an error, and the test does not hang.
-    port: Config.succeed(0),
     stateDir: Config.succeed("/dev/null/state"),
     ...options
   })))
@@ -178,7 +178,7 @@ describe("a group of options", () => {
           withUndefined({ lock: undefined }, "host", "token", "onDrain")
         ]
       ) {
-        // All options pass their checks. The start then fails, because it cannot create its state directory.
+        // All options pass their checks. The start then fails, because the state directory that `startWith` sets cannot be created.
         const error = yield* Effect.flip(startWith(options))
         assert.isTrue(isGatewayLockError(error) && error._tag === "LockUnavailable", String(error))
       }

@@ -116,7 +116,7 @@ const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) =
 const openCount = (folder: string) => Effect.map(openFiles(folder), ({ length }) => length)
 
 /**
- * Runs an effect with some calls of its file system replaced. By a replaced call, a test acts right before or after the original
+ * Runs an effect with some calls of its file system replaced. A replaced call lets a test act right before or after the original
  * call, as another process could at that moment.
  */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
@@ -448,7 +448,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
       Effect.gen(function*() {
         const a = yield* mine(path, "a")
         const release = yield* first(a.release)
-        // `b` opens the file of `a`, and locks it only after `a` has released it.
+        // `b` opens the lock file of `a`. Then `a` removes the file and releases the lock. Only after that, `b` locks the file.
         const b = yield* mine(path, "b").pipe(
           // If another test starts a program at this moment, that program may inherit the descriptor of `a`. Then the lock is
           // still held after the release, and `b` is refused. So the test tries again.

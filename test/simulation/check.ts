@@ -25,7 +25,7 @@ interface Holding {
   dispossessed: boolean
 }
 
-/** A system call on a path or URL (`target`). `at` is its position in the log. */
+/** A call in the log, on a path or on a URL such as `ws://127.0.0.1:18789` (`target`). `at` is the position of the call in the log. */
 interface Call {
   readonly name: string
   readonly target: string
@@ -298,7 +298,8 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // Each attempt to start begins with a `connect`, which probes the port. So the process has finished its release.
+    // Each attempt to start begins with a `connect`, which probes the port. So at a `connect`, the release that ended the
+    // process's previous attempt is finished.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue
