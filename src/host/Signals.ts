@@ -100,7 +100,8 @@ const psTimeout = Duration.seconds(2)
 const maxAncestors = 128
 
 /**
- * Whether the start time in the text of `/proc/<pid>/stat` is the recorded start time of `process`. Pure.
+ * Whether the start time in `stat` (the text of `/proc/<pid>/stat`) equals the recorded start time of `process`, within
+ * `tolerance`. Pure.
  *
  * @internal
  */

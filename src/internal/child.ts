@@ -51,7 +51,7 @@ const passed = new Set([
   "TZ",
   "TZDIR",
   "TERM",
-  // systemctl and loginctl find the service manager by these variables.
+  // By these variables, systemctl and loginctl find the service manager, or decide not to contact it.
   "XDG_RUNTIME_DIR",
   "DBUS_SESSION_BUS_ADDRESS",
   "DBUS_SYSTEM_BUS_ADDRESS",

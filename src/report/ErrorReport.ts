@@ -55,8 +55,8 @@ export interface ErrorReportOptions {
   readonly stateDir?: string | undefined
   /**
    * The command with which the reader of the report runs the program `gateway`. That program can also inspect and stop a gateway
-   * that an app runs with the library. Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway`
-   * is shorter.
+   * that an app runs with the library. Default `npx gateway-lock`. The shorter `gateway` is enough if the package is installed
+   * globally.
    */
   readonly command?: string | undefined
   /**

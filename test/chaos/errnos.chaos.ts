@@ -66,8 +66,8 @@ const once = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   )
 
 /**
- * The calls without which no gateway can serve. So the test never lets all of these calls fail. If every `close` fails, not even
- * Node can start.
+ * The calls without which no gateway can serve. The test lets single calls of these kinds fail, but never all calls of a kind. If
+ * every `close` fails, not even Node can start.
  */
 const boundToServe = new Set(["sockets accept4", "sockets close"])
 

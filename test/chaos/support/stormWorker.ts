@@ -77,8 +77,9 @@ const arm = (point: Point, most: { readonly steps: number; readonly millis: numb
   })
 
 /**
- * Takes the witness, the second lock, until the scope closes. Reports a violation if another worker already holds the witness.
- * Also reports a violation if the witness contains the token of another worker when the scope closes.
+ * Takes the witness (a second lock, which shows whether the lock under test works) until the scope closes. Reports a violation if
+ * another worker already holds the witness. Also reports a violation if the witness contains the token of another worker when the
+ * scope closes.
  */
 const testify = (token: string, turn: number) =>
   Effect.acquireRelease(
