@@ -23,7 +23,7 @@ import * as VolumeGroup from "../lock/VolumeGroup.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
- * The state directory to check.
+ * The options of the folder checks: the state directory, the user of this process, and a command for the advice.
  *
  * @since 0.1.0
  * @category models

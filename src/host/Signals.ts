@@ -78,7 +78,7 @@ export interface SignalHandle {
   /** A value of `process.platform`. */
   readonly platform: string
   readonly parentPid: number
-  /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
+  /** Sends a signal with kill(2). If kill(2) fails, throws an error whose `code` is the errno, such as `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: Signal) => boolean
   /**
    * Reads a file synchronously, because no other code may run between the check of the start time and the signal. Throws if the

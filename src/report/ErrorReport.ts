@@ -1,6 +1,6 @@
 /**
  * Explains a failed start to a person: which process holds the lock or port, since when, and what to type next. The program
- * `gateway` prints this report when a start fails. An app prints the same report with `Gateway.report`.
+ * `gateway` prints this report when a start fails. An app gets the same report from `Gateway.report`.
  *
  * @since 0.1.0
  */

@@ -42,7 +42,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
 
 /**
  * On an open socket, these calls only copy data of the kernel, so they cannot fail in practice. Node does not handle a failure
- * of them.
+ * of them. So the test does not make them fail, and `errnos` lists none for them.
  */
 const infallible = new Set(["getsockopt", "getsockname", "getpeername"])
 

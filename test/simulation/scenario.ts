@@ -271,8 +271,8 @@ const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
 )
 
 /**
- * Whether a scenario has several machines, PID namespaces or network namespaces. Only Linux distinguishes these, so such
- * scenarios run only on a simulated Linux.
+ * Whether a scenario has several machines, PID namespaces or network namespaces. Only on Linux can a gateway distinguish these, so
+ * such scenarios run only on a simulated Linux.
  */
 const needsLinux = ({ starters }: Drawn): boolean =>
   starters.some(({ machine, networkNamespace, pidNamespace }) =>
