@@ -110,7 +110,7 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** The number of samples of each of the two, with `--runs 1`. With `--runs N`, each gets N times as many. */
+  /** The number of samples of each side (baseline and subject) with `--runs 1`. With `--runs N`, each side has N times as many. */
   readonly samples: number
   readonly aim?: Aim
 }
