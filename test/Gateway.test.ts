@@ -163,7 +163,7 @@ describe("a gateway on a simulated host", () => {
         const second = yield* start(host)
         assert.deepStrictEqual(host.ports.owners(18789), [second.pid], locking)
         yield* second.kill
-        // Simulates the restart of a container: the third gateway gets the pid of the second, and no other process ran meanwhile.
+        // Simulates the restart of a container: the third gateway gets the pid of the second, and no process starts between the two.
         const third = yield* start(host, {}, { pid: second.pid })
         assert.deepStrictEqual(host.ports.owners(18789), [third.pid], locking)
         yield* third.terminate

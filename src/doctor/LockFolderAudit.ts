@@ -23,7 +23,7 @@ import * as VolumeGroup from "../lock/VolumeGroup.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
- * The state directory to check.
+ * The options of the folder checks: the state directory, the user of this process, and a command for the advice.
  *
  * @since 0.1.0
  * @category models
@@ -208,7 +208,7 @@ const unescapeMount = (text: string): string =>
 
 /**
  * The type of the file system that a path is on, read from the text of `/proc/self/mountinfo`. The deepest mount point
- * above the path counts. Of several mounts on one point, the last counts. Pure.
+ * at or above the path counts. Of several mounts on one point, the last counts. Pure.
  *
  * @since 0.1.0
  * @category decoding

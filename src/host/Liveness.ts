@@ -64,9 +64,9 @@ export interface Comparison {
  *   `isFixed` is `false`.
  *
  * With a `startLag`, a process records a start time that is not earlier than the start time that the system reports for it. So if
- * the reported time is later than the recorded time, the pid now belongs to another process: `Gone`. If the reported time is much
- * earlier, the result is `Unknown`. The process can then be the recorded process, or another one, for example if the record is
- * from another machine.
+ * the reported time is later than the recorded time, the pid now belongs to another process: `Gone` (`Unknown` if `isFixed` is
+ * `false`). If the reported time is much earlier, the result is `Unknown`. The process can then be the recorded process, or another
+ * one, for example if the record is from another machine.
  *
  * @since 0.1.0
  * @category decisions

@@ -14,7 +14,7 @@ export interface ProcessEntry {
   readonly pid: number
   /** The pid of the parent. 0 if the parent is outside this PID namespace. */
   readonly parent: number
-  /** When the process started, in the unit of `ProcessIdentity`. */
+  /** When the process started: clock ticks since boot on Linux, milliseconds since the epoch elsewhere. */
   readonly startTime: number
 }
 

@@ -92,9 +92,9 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       network: () => Effect.succeed("Same"),
       processes,
       ...ownClock,
-      // FreeBSD computes start times from the time of boot, which changes when the clock is set (freebsd-src,
-      // sys/kern/kern_proc.c, fill_kinfo_proc_only). How other systems compute start times is unknown. So only on macOS can a
-      // start time be relied on never to change.
+      // macOS records a start time once, at the fork, and never changes it (see `ownClock`). FreeBSD computes start times
+      // from the time of boot, which changes when the clock is set (freebsd-src, sys/kern/kern_proc.c, fill_kinfo_proc_only).
+      // How other systems compute start times is unknown.
       isFixed: handle.platform === "darwin"
     }
   })

@@ -78,7 +78,7 @@ export interface SignalHandle {
   /** A value of `process.platform`. */
   readonly platform: string
   readonly parentPid: number
-  /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
+  /** Sends a signal with kill(2). If kill(2) fails, throws an error whose `code` is the errno, such as `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: Signal) => boolean
   /**
    * Reads a file synchronously, because no other code may run between the check of the start time and the signal. Throws if the
@@ -100,7 +100,8 @@ const psTimeout = Duration.seconds(2)
 const maxAncestors = 128
 
 /**
- * Whether the start time in the text of `/proc/<pid>/stat` is the recorded start time of `process`. Pure.
+ * Whether the start time in `stat` (the text of `/proc/<pid>/stat`) equals the recorded start time of `process`, within
+ * `tolerance`. Pure.
  *
  * @internal
  */

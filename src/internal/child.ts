@@ -20,9 +20,9 @@ import { atMost } from "./atMost.ts"
 import { codeOf } from "./errno.ts"
 
 /**
- * The environment variables that child processes inherit. Child processes do not get any other variables, because these can
- * contain tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter. Some of the other variables are meant
- * for this process only, because systemd sets them for it (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
+ * The environment variables that child processes inherit, besides `LC_*`. Child processes do not get any other variables, because
+ * these can contain tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter. Some of the other variables
+ * are meant for this process only, because systemd sets them for it (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
  */
 const passed = new Set([
   // Folders of programs and libraries.
@@ -51,13 +51,13 @@ const passed = new Set([
   "TZ",
   "TZDIR",
   "TERM",
-  // systemctl and loginctl find the service manager by these variables.
+  // By these variables, systemctl and loginctl find the service manager, or decide not to contact it.
   "XDG_RUNTIME_DIR",
   "DBUS_SESSION_BUS_ADDRESS",
   "DBUS_SYSTEM_BUS_ADDRESS",
   "SYSTEMD_OFFLINE",
   "SYSTEMD_IGNORE_CHROOT",
-  // A Windows program needs these variables to start.
+  // Windows programs expect these variables. Without `SYSTEMROOT`, for example, some programs do not start.
   "SYSTEMROOT",
   "SYSTEMDRIVE",
   "WINDIR",
@@ -91,7 +91,7 @@ export const inherited = (environment: Readonly<Record<string, string | undefine
     Object.entries(environment).flatMap(([name, value]) => isPassed(name) && value !== undefined ? [[name, value]] : [])
   )
 
-/** A command that inherits the current environment of this process without secrets. */
+/** Makes a command. It inherits only the part of this process's environment that has no secrets (`inherited`). */
 export const child = (program: string, ...args: ReadonlyArray<string>): Command.Command =>
   Command.make(program, ...args).pipe(Command.env(inherited(process.env), { extendEnv: false }))
 

@@ -9,7 +9,7 @@
  *
  * **Does not guarantee** exclusion between machines that share a folder. Without kernel locks (record-only mode), a
  * start can take the lock of a live holder if it cannot see the holder's process, for example in another container. In
- * that case the port serves as a second lock, because only one process can listen on it.
+ * that case the port serves as a second lock within one network, because only one process there can listen on it.
  *
  * @since 0.1.0
  */

@@ -28,7 +28,7 @@ export interface Subject<E, E2> {
   readonly openSecond: Effect.Effect<FileSystem.File, E2, Scope.Scope>
 }
 
-/** Tests a file. Closes the second descriptor before it returns. */
+/** Tests whether a kernel lock on the file excludes a second descriptor. Closes the second descriptor before it returns. */
 export const run = <E, E2>(
   kernel: KernelLock["Type"],
   { lockFirst, openSecond }: Subject<E, E2>

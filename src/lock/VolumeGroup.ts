@@ -60,7 +60,7 @@ const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, Pla
     return [...names.values()].every(({ links, seen }) => links === seen)
   })
 
-/** Whether a start of a gateway would take the group's access to this folder away. The check itself changes nothing. */
+/** Whether a start of a gateway would remove the group's access to this folder. The check itself changes nothing. */
 export const isClosable = (
   folder: string,
   info: FileSystem.File.Info
@@ -74,8 +74,8 @@ export const isClosable = (
   })
 
 /**
- * Takes the group's access to the folder away if `isClosable` allows it, and otherwise leaves the folder as it was.
- * Returns the file info that the folder has afterwards. Changes no other folder.
+ * Removes the group's access to the folder and to the files in it, if `isClosable` allows that. Otherwise leaves the folder as it
+ * was. Returns the file info that the folder has afterwards. Changes no other folder.
  */
 export const close = (
   folder: string,

@@ -1,6 +1,6 @@
 /**
  * Explains a failed start to a person: which process holds the lock or port, since when, and what to type next. The program
- * `gateway` prints this report when a start fails. An app prints the same report with `Gateway.report`.
+ * `gateway` prints this report when a start fails. An app gets the same report from `Gateway.report`.
  *
  * @since 0.1.0
  */
@@ -55,8 +55,8 @@ export interface ErrorReportOptions {
   readonly stateDir?: string | undefined
   /**
    * The command with which the reader of the report runs the program `gateway`. That program can also inspect and stop a gateway
-   * that an app runs with the library. Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway`
-   * is shorter.
+   * that an app runs with the library. Default `npx gateway-lock`. The shorter `gateway` is enough if the package is installed
+   * globally.
    */
   readonly command?: string | undefined
   /**

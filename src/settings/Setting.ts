@@ -141,7 +141,8 @@ export const durationSetting = (options: {
 }
 
 /**
- * Makes a setting for a whole number within bounds. The setting has a key in the config file, but no flag and no variable.
+ * Makes a setting for a whole number within bounds. The setting has a key in the config file, but no flag and no environment
+ * variable.
  */
 export const countSetting = (options: {
   readonly name: string

@@ -59,9 +59,9 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
     case "Free":
       return true
     case "Gateway":
-      // This listener answers as a gateway, but names no instance. It may be a program that the owner started, so its answer does
-      // not show whether the owner has closed its port. Therefore the port counts as closed once the owner's process has ended.
-      // The same rule applies to a `Foreign` listener.
+      // A listener that answers as a gateway but names no instance may be a program that the owner started. Its answer does not
+      // show whether the owner has closed its port. Therefore the port counts as closed once the owner's process has ended. The
+      // same rule applies to a `Foreign` listener.
       return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
     case "Foreign":
       return isProcessGone

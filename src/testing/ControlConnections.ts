@@ -187,8 +187,8 @@ export const make = (
       return {
         frames,
         closed,
-        // `run` handles the frame in a separate fiber, because the gateway's process may be stopped, and the sender must not wait
-        // for that process.
+        // `run` handles the frame in a separate fiber, because the gateway's process may be suspended (SIGSTOP), and the sender
+        // must not wait for that process.
         send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
         close: closeSocket(open, socket, 1005, "")
       }

@@ -60,8 +60,8 @@ const watchBound = (bound: Bound, address: Address) =>
   )
 
 /**
- * The pid of the process that listens, if the process `viewer` could see that pid in `/proc`. A listener outside the host's
- * processes has no pid.
+ * The pid of the process that listens (the process number `serial`), if the process `viewer` could see that pid in `/proc`.
+ * A listener that belongs to no simulated process has no pid.
  */
 const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: number): { readonly pid?: number } => {
   const owner = [...kernel.processes].find((process) => process.serial === serial)

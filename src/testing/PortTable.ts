@@ -1,6 +1,6 @@
 /**
  * The listening sockets of a simulated host. The rules of the host's platform decide which addresses exclude each other,
- * that is, cannot be bound to one port at the same time.
+ * that is, cannot use the same port at the same time.
  *
  * @since 0.1.0
  */

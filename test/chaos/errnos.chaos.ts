@@ -42,7 +42,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
 
 /**
  * On an open socket, these calls only copy data of the kernel, so they cannot fail in practice. Node does not handle a failure
- * of them.
+ * of them. So the test does not make them fail, and `errnos` lists none for them.
  */
 const infallible = new Set(["getsockopt", "getsockname", "getpeername"])
 
@@ -66,8 +66,8 @@ const once = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   )
 
 /**
- * The calls without which no gateway can serve. So the test never lets all of these calls fail. If every `close` fails, not even
- * Node can start.
+ * The calls without which no gateway can serve. The test lets single calls of these kinds fail, but never all calls of a kind. If
+ * every `close` fails, not even Node can start.
  */
 const boundToServe = new Set(["sockets accept4", "sockets close"])
 

@@ -91,8 +91,8 @@ describe("two containers on one state directory and one network", () => {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.pid })
         yield* Namespaces.stopChild(owner, "SIGKILL")
 
-        // Outside the owner's PID namespace the pid in the lock file has no meaning. So only the age of the lock file shows that
-        // the owner has ended.
+        // Outside the owner's PID namespace the pid in the lock file has no meaning. So only the age of the lock file, together
+        // with the free port, shows that the owner has ended.
         Gateways.assertWaitedInVain(yield* Gateways.run(site, { flags: Gateways.hurried, main }), 1)
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const next = yield* Gateways.startListening(site, { main })

@@ -151,8 +151,8 @@ describe("a state directory", () => {
         yield* Gateways.giveTo(Program.nobody, site.root)
         yield* makeFolder(site.stateDir, 0o755)
         yield* Gateways.giveTo(Program.nobody, site.stateDir)
-        // Root starts a gateway in the user's folders, as with sudo(8), and the gateway is killed. So root owns the lock folder,
-        // and the user's next start is refused.
+        // Root starts a gateway in the user's folders, as with sudo(8). That start makes the lock folder, so root owns it. The
+        // folder stays when the gateway is killed, and the user's next start is refused.
         yield* Gateways.stop(yield* Gateways.startListening(site), "SIGKILL")
         const before = yield* Gateways.lockIdentities(site)
         const refused = yield* Gateways.run(site, { under: Program.asNobody })

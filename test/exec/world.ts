@@ -23,7 +23,7 @@ export interface Behaviour {
   readonly status: number
   /** How long the child takes to end after SIGTERM. `undefined`: it ignores the signal. */
   readonly termDelay: number | undefined
-  /** When the daemon that the child starts ends by itself. `undefined`: the child starts no daemon. */
+  /** When the child's daemon ends by itself. `undefined`: the child starts no daemon. */
   readonly daemon: number | undefined
   /** When the child becomes ready. `undefined`: never. */
   readonly readyAfter: number | undefined

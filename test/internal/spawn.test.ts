@@ -109,8 +109,9 @@ describe("a mistake is caught at every place:", () => {
   it.effect.each(spawnMutants.map(({ name }) => name))("%s", (mutant) =>
     Effect.gen(function*() {
       const { places } = yield* Effect.promise(() => loadPlaces[mutant]?.() ?? Promise.reject(new Error(mutant)))
-      // With the mistake whose name ends in `is waited for`, a caller waits for the end of a program that hangs. With PowerShell,
-      // the test cannot find this mistake, because the caller runs PowerShell in the background and never waits for its end.
+      // `ServiceManager` is always excepted, because it uses real files, for which `TestClock` does not wait. PowerShell is excepted
+      // for the mistake whose name ends in `is waited for`: a caller waits for the end of a program that hangs. The test cannot find
+      // this mistake with PowerShell, because the caller runs PowerShell in the background and never waits for its end.
       const excepted = mutant.endsWith("is waited for") ? /^ServiceManager|PowerShell$/ : /^ServiceManager/
       for (const place of Object.entries(places(folder)).filter(([name]) => !excepted.test(name))) {
         const checked = yield* Effect.exit(

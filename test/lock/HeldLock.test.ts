@@ -706,8 +706,8 @@ describe("a lock that is lost while others start", () => {
       name: fc.constantFrom(...names),
       loss: fc.constantFrom(...losses),
       /**
-       * The moment at which the other gateways start. 0 means before the holder rechecks its lock files. Any other number is
-       * the number of a system call that the holder makes after the loss of its lock file.
+       * When the other gateways start. 0 means before the holder rechecks its lock files. A higher number n means at the n-th
+       * system call that the holder makes after it has lost its lock file.
        */
       at: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 40 })),
       starters: fc.array(fc.constantFrom(address.port, address.port + 1), { maxLength: 3 }),
@@ -744,8 +744,8 @@ describe("a lock that is lost while others start", () => {
         )
         if (at === 0) yield* arrive
         yield* Effect.repeatN(host.settle, 3)
-        // The time of these steps is enough for a recheck, a wait for another holder that may release the lock, and a second
-        // recheck.
+        // These 90 seconds are enough for the first gateway to recheck its lock files, to wait until another gateway may release
+        // a lock, and to recheck again.
         for (let looks = 1; looks <= 3; looks += 1) {
           yield* TestClock.adjust("30 seconds")
           yield* Effect.repeatN(host.settle, 3)

@@ -61,7 +61,7 @@ export interface Starter {
   readonly inspectors: number
   /** The milliseconds between acquiring the lock and starting to listen. */
   readonly warmUp: number
-  /** The milliseconds after which the process is told to end. 0 means that it is never told to. */
+  /** How many milliseconds the process lives before it is told to end. 0 means that it is never told to. */
   readonly life: number
   readonly faults: ReadonlyArray<Fault>
 }
@@ -85,8 +85,8 @@ export type Happening =
   | { readonly _tag: "Freeze"; readonly victim: number; readonly millis: number }
   | { readonly _tag: "Terminate"; readonly victim: number }
   /**
-   * Stops the n-th of the processes that hold both locks, for so long that its record gets stale. Without a kernel lock, a
-   * stale record does not protect the locks.
+   * Suspends (SIGSTOP) the n-th of the processes that hold both locks, for so long that its record gets stale. Without a kernel
+   * lock, a stale record does not protect the locks.
    */
   | { readonly _tag: "FreezeHolder"; readonly victim: number; readonly millis: number }
 
@@ -271,8 +271,8 @@ const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
 )
 
 /**
- * Whether a scenario has several machines, PID namespaces or network namespaces. Only Linux distinguishes these, so such
- * scenarios run only on a simulated Linux.
+ * Whether a scenario has several machines, PID namespaces or network namespaces. Only on Linux can a gateway distinguish these, so
+ * such scenarios run only on a simulated Linux.
  */
 const needsLinux = ({ starters }: Drawn): boolean =>
   starters.some(({ machine, networkNamespace, pidNamespace }) =>
@@ -301,7 +301,7 @@ const decisive = fc.constantFrom(
   "link"
 )
 
-/** The properties in which the starts of one `crowd` (below) can differ. */
+/** The properties of a start that the parameter `trait` of `crowd` (below) can set. */
 type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeout" | "within">
 
 const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
@@ -353,7 +353,10 @@ const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const,
  */
 const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
 
-/** Draws gateways, some of which start in the process of another one: as a worker thread, or as another copy of the library. */
+/**
+ * Draws the properties of a gateway. Some of the gateways start in the process of another one: as a worker thread, or as another
+ * copy of the library.
+ */
 const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
   within: fc.option(fc.nat({ max: 11 }), { freq: 3, nil: undefined }),
   addon: mostly(true, false),

@@ -80,7 +80,7 @@ const soak = Effect.gen(function*() {
             Command.stderr("inherit")
           )
         ),
-        // When one process has found a violation, the others are killed.
+        // If one process finds a violation, the scope closes and the other processes are killed.
         (child) => Effect.ignore(child.kill("SIGKILL"))
       )
       const said = yield* child.stdout.pipe(

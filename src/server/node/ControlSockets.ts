@@ -88,7 +88,7 @@ export interface ControlSockets {
 // one socket: sending, closing, failures
 // ---------------------------------------------------------------------------
 
-/** Actions on a control socket. The control protocol and the protocol of watchers both use these actions. */
+/** Actions on one control socket. The functions below share them. */
 interface Actions {
   readonly run: Run
   /** Sends a frame. Ends the socket instead if its client reads too slowly. */

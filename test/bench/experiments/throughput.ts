@@ -110,7 +110,7 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** The number of samples of the baseline and of the subject, for `--runs 1`. With `--runs N`, it is multiplied by N. */
+  /** The number of samples of each side (baseline and subject) with `--runs 1`. With `--runs N`, each side has N times as many. */
   readonly samples: number
   readonly aim?: Aim
 }

@@ -19,8 +19,8 @@ import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
 // The file of the witness (the second lock) gets a higher descriptor than all other files. If the worker is killed, Linux then
-// releases the witness before the lock under test. So the next worker that acquires the lock under test never finds the witness
-// still held by a dead worker.
+// releases the witness before the lock under test (`witness.ts` explains why). So the next worker that acquires the lock under
+// test never finds the witness still held by a dead worker.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))
@@ -77,8 +77,9 @@ const arm = (point: Point, most: { readonly steps: number; readonly millis: numb
   })
 
 /**
- * Takes the witness, the second lock, until the scope closes. Reports a violation if another worker already holds the witness.
- * Also reports a violation if the witness contains the token of another worker when the scope closes.
+ * Takes the witness (a second lock, which shows whether the lock under test works) until the scope closes. Reports a violation if
+ * another worker already holds the witness. Also reports a violation if the witness contains the token of another worker when the
+ * scope closes.
  */
 const testify = (token: string, turn: number) =>
   Effect.acquireRelease(
