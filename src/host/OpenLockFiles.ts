@@ -103,7 +103,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
   )
 
 /**
- * Always returns `Unseen` with the given reason, for platforms that do not show open files.
+ * For platforms that do not show open files. `paths` is always `Unseen` with the given reason, and `holders` is always empty.
  *
  * @internal
  */

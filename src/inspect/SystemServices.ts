@@ -200,7 +200,7 @@ const judge = (
 }
 
 /**
- * The lock file of a service, if this user may read its folder.
+ * The path of the lock file of a service. `None` if this user cannot read the folder of the lock file.
  *
  * @since 0.1.0
  * @category reading

@@ -59,8 +59,8 @@ describe("a gateway with kernel locks", () => {
           for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
             assert.strictEqual((yield* Gateways.readRecord(path)).lock, "record")
           }
-          // The owner's lock files have no kernel lock. A second start, which does have kernel locks, must still treat the files
-          // as held.
+          // The owner holds no kernel lock on these files. The second start could get one, because nothing tampers with its system
+          // calls. It must still treat the files as held.
           const other = yield* Gateways.run(yield* Gateways.onAnotherPort(site), { main })
           Gateways.assertRefused(other, `gateway already running (pid ${gateway.pid}) on ${Gateways.url(site)}`)
 

@@ -1,5 +1,5 @@
 /**
- * These tests use lock files by the rules of macOS and Windows, on a simulated host.
+ * Tests lock files on a simulated host that follows the rules of macOS or of Windows.
  */
 import { assert, describe } from "@effect/vitest"
 import { Duration, Effect, Option, TestClock } from "effect"

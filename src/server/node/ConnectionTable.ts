@@ -111,8 +111,8 @@ const closeIfSilent = (socket: Net.Socket) =>
   )
 
 /**
- * Closes the idle connections of a server: those without an unanswered request. Two kinds of connections are kept: those on which
- * a response is still being sent, and those on which nothing has arrived yet.
+ * Closes the connections on which every request is answered. Two kinds of connections stay open: those on which a response is still
+ * being sent, and those on which nothing has arrived yet.
  */
 const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket, Connection>) => {
   const beingSent = [...open.values()].flatMap((connection) =>

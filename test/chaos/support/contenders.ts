@@ -34,7 +34,7 @@ export type Step = Effect.Effect<void>
 
 /**
  * What each worker that competes for the lock is given: the folder of the lock, the interval at which a waiting worker tries
- * again, and the step before each change of a file.
+ * again, and the step to run before each change of a file.
  */
 export interface Contest {
   readonly folder: string
@@ -70,7 +70,7 @@ const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
   return new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 }
 
-/** The real file system, with `step` before each change of a file. */
+/** The real file system, except that `step` runs before each call that changes a file or its name. */
 const steppingFiles = (step: Step) =>
   Layer.effect(
     FileSystem.FileSystem,
