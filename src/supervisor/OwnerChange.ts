@@ -95,7 +95,7 @@ export const addressOf = (error: Occupied, address: Address): Address => {
 /**
  * Whether the answer to a probe says that the owner in `error` is healthy. The owner's record (the JSON text in the lock file)
  * names a port, but another gateway may listen on that port by now. So this function compares the instance ids of the answer and
- * the record.
+ * the record, if both are known.
  */
 export const isHealthy = (error: Occupied, answer: Health): boolean => {
   if (answer._tag !== "Healthy") return false

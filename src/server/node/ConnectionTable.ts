@@ -174,7 +174,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
     const closeIdle = () => {
       for (const [socket, connection] of open) {
         for (const response of unansweredOf(connection)) closeAfter(response)
-        // If nothing has arrived on a connection since it was accepted, its first request may still be on the way.
+        // If nothing has arrived on a connection yet, its first request may still be on the way, so give it some more time.
         if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
       closeIdleConnections(server, open)

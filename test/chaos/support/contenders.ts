@@ -139,9 +139,8 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 }
 
 /**
- * The library proper-lockfile. `stale` is the shortest time that the library allows, and the update interval is its default for
- * this time. `onCompromised`, which reports a lost lock, does nothing, because the test finds out by other means when two workers
- * hold the lock.
+ * The library proper-lockfile. `stale` has the shortest time that the library allows. The library calls `onCompromised` when a
+ * lock is lost. Here that function does nothing, because the test finds out by other means when two workers hold the lock.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
