@@ -75,7 +75,10 @@ const inManagedRuntime = (served: Served): Program =>
     return yield* Effect.never
   }).pipe(Effect.scoped)
 
-/** The ways in which a program may run a gateway. None of them has code that closes the server when the lock is lost. */
+/**
+ * The ways in which a program may run a gateway that loses its lock. Only `Gateway.launch` ends the program by itself then. With
+ * the others, the gateway must close its listener without help from the program.
+ */
 const wirings: Record<string, (app: typeof App, options: Gateway.GatewayOptions) => Program> = {
   "Layer.launch": (app, options) => Layer.launch(app.pipe(Layer.provide(Gateway.layerPlatform(options)))),
   "Gateway.launch": (app, options) => Gateway.launch(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options)))),
@@ -119,7 +122,7 @@ const scenario = fc.record({
   /** Seconds from the acquisition of the lock until the app is built. The value is 0 for an app that serves at once. */
   building: fc.constantFrom(0, 0, 9, 300),
   isInterruptible: fc.boolean(),
-  /** Whether the gateway is still processing a request that never ends. */
+  /** Whether the gateway is processing a request when it loses the lock. The app never answers that request. */
   isBusy: fc.boolean(),
   hook: fc.constantFrom("none" as const, "never" as const, "uninterruptible" as const, "dies" as const),
   locking: fc.constantFrom("works" as const, "absent" as const)

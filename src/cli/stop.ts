@@ -144,8 +144,8 @@ export const describe = (
 }
 
 /**
- * Stops the system service of the same profile, if there is one. The service has its own lock, in the state directory of
- * the system.
+ * Stops the running systemd system service that `config` selects, if there is one. Such a service usually has another state
+ * directory than the one in `config`, and therefore another lock.
  */
 const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
   Effect.gen(function*() {

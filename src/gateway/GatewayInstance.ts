@@ -65,7 +65,7 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly record: Effect.Effect<OwnerRecord>
   /** When the lock was acquired. */
   readonly heldSince: DateTime.Utc
-  /** The latest changes of the gateway's state since it began to start, oldest first. */
+  /** The changes of the gateway's state since the beginning of its start, oldest first. Only the latest 50 are kept. */
   readonly history: Effect.Effect<ReadonlyArray<StateChange>>
   /** The number of open connections. */
   readonly connections: Effect.Effect<number>

@@ -167,7 +167,7 @@ const settingsOfTimes = [
   "limits.keepAliveTimeout"
 ] as const
 
-/** The first descriptor after the standard streams. */
+/** The lowest descriptor that a passed socket can have. The descriptors below it are the standard streams. */
 const firstPassedSocket = 3
 
 /**

@@ -62,7 +62,7 @@ export const isConfigLock = (path: string): boolean => /[\\/]locks[\\/]gateway\.
 const timeLimit = Duration.seconds(2)
 
 /**
- * Reads the processes of one user from `/proc` (proc_pid_fd(5)).
+ * Reads open files from `/proc` (proc_pid_fd(5)). `paths` contains only the lock files that processes of `user` have open.
  *
  * A process in another mount namespace may have a lock file open under a path that names another file, or no file, in the
  * namespace of this process. So a lock file is ignored if its path does not lead to the same file in both namespaces.
@@ -103,7 +103,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
   )
 
 /**
- * Always returns `Unseen` with the given reason, for platforms that do not show open files.
+ * For platforms that do not show open files. `paths` is always `Unseen` with the given reason, and `holders` is always empty.
  *
  * @internal
  */

@@ -187,7 +187,7 @@ const describe = ({ activeState, name, profile, stateDir, user }: SystemService)
   ...(stateDir === undefined ? {} : { stateDir })
 })
 
-/** The verdict on a service, from the state that systemd reports and the answer of its port. Pure. */
+/** The verdict on a service, from the state that systemd reports and the result of the health probe of its port. Pure. */
 const judge = (
   { activeState, name }: SystemService,
   health: Status["health"]
@@ -200,7 +200,7 @@ const judge = (
 }
 
 /**
- * The lock file of a service, if this user may read its folder.
+ * The path of the lock file of a service. `None` if this user cannot read the folder of the lock file.
  *
  * @since 0.1.0
  * @category reading
@@ -293,7 +293,7 @@ const serviceOfSettings = (
   })
 
 /**
- * The running system service that the settings refer to.
+ * The running systemd system service that the settings select. `None` if there is no such service.
  *
  * @since 0.1.0
  * @category reading

@@ -4,7 +4,7 @@
  * A start is a process that tries to acquire the lock. With a kernel lock, its attempt runs these steps:
  *
  *     open (create, 0600) → try the kernel lock
- *       denied  → is the lock shared?           yes → an inspector tests it: retry soon;  no → read the record → Held
+ *       denied  → is the lock shared?           yes → `status` only tests the lock: retry soon;  no → read the record → Held
  *       granted → is the path still this file?  no → close, start over
  *               → is a second lock refused?     no → this file system cannot lock: record-only
  *               → read the record that a dead owner left; claim the file, so that no start without kernel locks moves it

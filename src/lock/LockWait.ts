@@ -1,6 +1,5 @@
 /**
- * Acquires one lock file for a gateway that starts. If another owner holds the lock, retries until the time that the start
- * may wait is over.
+ * Acquires one lock file for a gateway that starts. If the lock is held, retries until the start has waited as long as it may.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"

@@ -178,7 +178,7 @@ const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
   )
 
 /**
- * Provides `OwnerWatch` with connections made by `node:http`.
+ * Provides an `OwnerWatch` that connects to gateways with `node:http`.
  *
  * @example
  * import { Effect } from "effect"

@@ -13,7 +13,7 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import type * as LockInspection from "../lock/LockInspection.ts"
 import type { Evidence } from "./ReadyRule.ts"
 
-/** The pids of the owner's present process and of all its descendants. */
+/** The pids of the process that owns the lock now, and of all its descendants. */
 const treeOf = ({ holder, process }: LockInspection.Owner): Effect.Effect<ReadonlySet<number>, never, ProcessTable> =>
   Effect.gen(function*() {
     // If the owner's process is not alive, or is in another PID namespace, an unrelated process can have its pid here.

@@ -95,7 +95,7 @@ export const addressOf = (error: Occupied, address: Address): Address => {
 /**
  * Whether the answer to a probe says that the owner in `error` is healthy. The owner's record (the JSON text in the lock file)
  * names a port, but another gateway may listen on that port by now. So this function compares the instance ids of the answer and
- * the record.
+ * the record, if both are known.
  */
 export const isHealthy = (error: Occupied, answer: Health): boolean => {
   if (answer._tag !== "Healthy") return false
@@ -179,7 +179,7 @@ export type Requirements =
   | PortOwners
   | ProbeTransport
 
-/** The owner to wait for, and the settings of the wait. */
+/** The error that names the owner, and the settings of a wait for a change of that owner. */
 export interface Wait<E = never, R = never> {
   readonly error: Occupied
   /** The address at which this start is to listen. */
@@ -265,8 +265,8 @@ export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect
   if (isFree(looks)) return whileFree(wait)
   const ruled = ruledOwner(wait.error)
   if (ruled !== undefined) {
-    // The pid in the record shows the owner's end only if it is valid in this PID namespace. Otherwise only another attempt to
-    // start shows that end, so the wait takes at most one poll interval.
+    // This process can check the owner's process only if the recorded pid is valid in this PID namespace. Otherwise only another
+    // attempt to start shows whether the owner has ended, so the wait takes at most one poll interval.
     return ruled.holder.pidMeaning === "Alive" ? awaitLock(ruled) : Effect.raceFirst(awaitLock(ruled), pause)
   }
   return isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)

@@ -12,7 +12,8 @@ export const literal = (host: string): string => host === "localhost" ? guardHos
 /**
  * Whether two listeners on these addresses exclude each other, that is, cannot use the same port at the same time.
  *
- * - Linux, as measured: a wildcard excludes every address that it covers. Two different addresses do not exclude each other.
+ * - Linux, as measured: a wildcard excludes every address that it covers. Two different addresses that are not wildcards do not
+ *   exclude each other.
  * - macOS: equal addresses exclude each other, and so do the wildcards `0.0.0.0` and `::` (the lookup of `in6_pcbbind` in XNU's
  *   bsd/netinet6/in6_pcb.c).
  * - Windows: only equal addresses exclude each other. No document was found about the two wildcards. The simulation allows

@@ -39,8 +39,9 @@ describe.skipIf(Shims.noShims !== undefined)(
             const replaced = yield* Gateways.stop(owner)
             yield* Gateways.assertGone(site, replaced)
 
-            // This gateway starts after the step, so the record in its lock files has a date of the stepped clock. A real step
-            // would also date the files themselves, so the test sets their times to the same date.
+            // This gateway starts after the step, so the records in its lock files have a date of the stepped clock. The kernel does
+            // not see that clock, so the times of the files are real. The test sets them to the date in the record, because
+            // after a step of the kernel's clock they would agree.
             const dated = yield* Gateways.startListening(site, { main, env: clock.env })
             const { createdAt } = yield* Gateways.readRecord(Gateways.configLock(site))
             assert.approximately(yield* Shims.fromNow(createdAt), seconds, 3600)

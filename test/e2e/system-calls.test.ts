@@ -13,8 +13,9 @@ const [kernel, recordOnly] = Sweep.modes
 
 /**
  * The system calls at which this test kills a start, each with how many calls of that name on that file come before it. A start
- * first tests kernel locks on a draft, a file beside the lock file, whose calls have the label of the lock file. The kills leave an
- * empty lock file, one without a record, a state lock that is not synced, and a draft.
+ * first tests kernel locks on a draft, a file beside the lock file, whose calls have the label of the lock file. The first kill comes
+ * before the lock file is locked, the second before its record is written, and the third before the state lock is synced. The last
+ * kill leaves the draft behind.
  */
 const deadly = [
   ["fcntl config lock", 2],
@@ -59,8 +60,8 @@ describe("a gateway with kernel locks", () => {
           for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
             assert.strictEqual((yield* Gateways.readRecord(path)).lock, "record")
           }
-          // The owner's lock files have no kernel lock. A second start, which does have kernel locks, must still treat the files
-          // as held.
+          // The owner holds no kernel lock on these files. The second start could get one, because nothing tampers with its system
+          // calls. It must still treat the files as held.
           const other = yield* Gateways.run(yield* Gateways.onAnotherPort(site), { main })
           Gateways.assertRefused(other, `gateway already running (pid ${gateway.pid}) on ${Gateways.url(site)}`)
 

@@ -137,7 +137,8 @@ const scenes = await (skipped === undefined
     const { code, stderr, stdout } = yield* played.ended
     assert.strictEqual(code, 0, `${stdout}${stderr}`)
     return yield* Schema.decodeUnknown(Seen)(stdout.trim().split("\n").at(-1)).pipe(
-      // If a scene failed, the output has the reason of the failure instead of the observations, so the decoding fails.
+      // If a scene failed, the output has the reason of the failure instead of the observations. The decoding then fails, and the
+      // output is printed.
       Effect.tapError(() => Console.error(`${stdout}\n${stderr}`))
     )
   })).pipe(Effect.runPromise)

@@ -1,5 +1,5 @@
 /**
- * Runs simulated commands, and draws when they end, which signals arrive, and when the lock is lost.
+ * Runs simulated commands. Each run draws at random when the command ends, which signals arrive, and when the lock is lost.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, FastCheck as fc, Fiber, Queue, TestClock } from "effect"
@@ -35,8 +35,9 @@ const events = fc.array(
 ).map((events) => events.toSorted((a, b) => a.at - b.at))
 
 /**
- * The longest time that a stop may take, in milliseconds. It has three parts: the `stopTimeout` between SIGTERM and SIGKILL, 100 to
- * see whether SIGKILL has ended all processes, and 2000 to wait for the remaining processes, which get SIGKILL too.
+ * The longest time that a stop may take, in milliseconds. After SIGTERM, the stop waits for 10,000 (`stopTimeout`), and sends
+ * SIGKILL to the command and its descendants. It then waits for 100. If daemons of the command are left, it sends SIGKILL to them
+ * too, and waits for their end for 2000.
  */
 const longestStop = 10_000 + 100 + 2000
 

@@ -530,7 +530,7 @@ unless(notLinux).describe("live, on Linux", () => {
   live("a zombie is gone", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      // The shell becomes `sleep`, which never waits for its child, so the child becomes a zombie.
+      // The shell becomes `sleep`, which never waits for its child. So the child is a zombie after it was killed.
       const parent = yield* run("sh", ["-c", "sleep 30 & echo $!; exec sleep 30"])
       const pid = Number(yield* parent.line)
       const recorded = yield* identityOf(pid)

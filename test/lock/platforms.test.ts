@@ -1,5 +1,5 @@
 /**
- * These tests use lock files by the rules of macOS and Windows, on a simulated host.
+ * Tests lock files on a simulated host that follows the rules of macOS or of Windows.
  */
 import { assert, describe } from "@effect/vitest"
 import { Duration, Effect, Option, TestClock } from "effect"
@@ -130,7 +130,7 @@ describe("another spelling of a path", () => {
       for (const path of ["/Users/me/Gateway.json", "/users/ME/gateway.JSON", "/USERS/me/./GATEWAY.json"]) {
         assert.strictEqual(yield* canonical(path), "/Users/me/Gateway.json")
       }
-      // The file does not exist yet, but the folders above it do.
+      // The file and its folder `new` do not exist yet, so only the existing part of the path gets the case of the file system.
       assert.strictEqual(yield* canonical("/users/ME/new/a.json"), "/Users/me/new/a.json")
     }))
 

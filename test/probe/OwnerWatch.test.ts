@@ -44,8 +44,8 @@ describe("OwnerWatch, live", () => {
       const gateway = yield* start()
       const watching = yield* Effect.fork(ended(gateway.address))
       yield* eventually("the watcher", Effect.map(gateway.connections, (open) => open === 1))
-      // The gateway upgrades this connection later than the watcher's connection. So once this connection is open, the
-      // watcher's is open too.
+      // The gateway accepts this second watch later than the first one (`watching`). So once the second watch is open, the first
+      // one is open too.
       yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })
       assert.strictEqual((yield* Fiber.poll(watching))._tag, "None")
       const shutdown = yield* Effect.fork(gateway.shutdown)

@@ -576,7 +576,7 @@ describe("the drain", () => {
         yield* again.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
         yield* reached
-        // This request is sent later than the bytes on `again`. So once the gateway has answered it, it has also read those bytes.
+        // This request is sent later than the bytes on `again`. So once this request is answered, the gateway has read those bytes.
         yield* request(gateway.address, "/hello")
         const shutdown = yield* Effect.fork(gateway.shutdown)
         yield* gateway.lifecycle.drainBegan

@@ -228,7 +228,8 @@ describe("a gateway on Windows without the addon", () => {
         other.stderr,
         `GatewayLockError: gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}\n`
       )
-      // The owner here has no kernel lock, only its record. A start that has kernel locks must be refused too.
+      // The owner holds no kernel lock, and only its record keeps other starts out. A start that can use kernel locks must be
+      // refused too.
       const locking = yield* Windows.gateway(port)
       assert.include(
         locking.stderr,

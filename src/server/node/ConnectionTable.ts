@@ -111,8 +111,8 @@ const closeIfSilent = (socket: Net.Socket) =>
   )
 
 /**
- * Closes the idle connections of a server: those without an unanswered request. Two kinds of connections are kept: those on which
- * a response is still being sent, and those on which nothing has arrived yet.
+ * Closes the connections on which every request is answered. Two kinds of connections stay open: those on which a response is still
+ * being sent, and those on which nothing has arrived yet.
  */
 const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket, Connection>) => {
   const beingSent = [...open.values()].flatMap((connection) =>
@@ -174,7 +174,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
     const closeIdle = () => {
       for (const [socket, connection] of open) {
         for (const response of unansweredOf(connection)) closeAfter(response)
-        // If nothing has arrived on a connection since it was accepted, its first request may still be on the way.
+        // If nothing has arrived on a connection yet, its first request may still be on the way, so give it some more time.
         if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
       closeIdleConnections(server, open)

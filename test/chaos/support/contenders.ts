@@ -34,7 +34,7 @@ export type Step = Effect.Effect<void>
 
 /**
  * What each worker that competes for the lock is given: the folder of the lock, the interval at which a waiting worker tries
- * again, and the step before each change of a file.
+ * again, and the step to run before each change of a file.
  */
 export interface Contest {
   readonly folder: string
@@ -70,7 +70,7 @@ const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
   return new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 }
 
-/** The real file system, with `step` before each change of a file. */
+/** The real file system, except that `step` runs before each call that changes a file or its name. */
 const steppingFiles = (step: Step) =>
   Layer.effect(
     FileSystem.FileSystem,
@@ -139,9 +139,8 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 }
 
 /**
- * The library proper-lockfile. `stale` is the shortest time that the library allows, and the update interval is its default for
- * this time. `onCompromised`, which reports a lost lock, does nothing, because the test finds out by other means when two workers
- * hold the lock.
+ * The library proper-lockfile. `stale` has the shortest time that the library allows. The library calls `onCompromised` when a
+ * lock is lost. Here that function does nothing, because the test finds out by other means when two workers hold the lock.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))

@@ -61,7 +61,7 @@ const stateOf = (pid: number): Promise<string | undefined> =>
 export const hasEnded = (pid: number): Effect.Effect<boolean> =>
   Effect.map(Effect.promise(() => stateOf(pid)), (state) => state === undefined || state === "Z" || state === "X")
 
-/** Polls a condition, because no event reports the change to a process that is not the parent. */
+/** Polls until a condition holds. Node reports the end of a process only to its parent, and the test is not the parent. */
 export const until = (what: string, condition: Effect.Effect<boolean>): Effect.Effect<void> =>
   condition.pipe(
     Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced("20 millis") }),

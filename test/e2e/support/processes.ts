@@ -65,8 +65,8 @@ export const start = (
   Effect.map(
     Effect.acquireRelease(
       Effect.sync(() => launch(words, options)),
-      // The kill uses the handle of this child, and only while the child has not ended. So it cannot hit another process that
-      // has got the same pid.
+      // The child is killed through its handle, and only if it has not ended. So the signal cannot reach another process that has
+      // got the same pid.
       ({ child, ended }) =>
         Effect.zipRight(
           Effect.sync(() => isOver(child) || child.kill("SIGKILL")),
