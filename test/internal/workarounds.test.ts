@@ -184,7 +184,8 @@ describe("HTTP", () => {
       }`
     ),
     async () => {
-      // Node 20 to 24 keep a connection that has sent nothing yet. Node 26 closes it at once (nodejs/node#63470).
+      // In Node 20 to 24, `closeIdleConnections` leaves a connection open on which nothing has arrived yet. In Node 26, it closes
+      // such a connection (nodejs/node#63470).
       const server = Http.createServer()
       await withServer(server, async (port) => {
         const accepted = once(server, "connection")
