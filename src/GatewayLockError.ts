@@ -193,7 +193,7 @@ export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortI
 }
 
 /**
- * The address could not be bound, although no other listener was found on it. For example, this process may not use the
+ * The address could not be bound, although no listener was found on it. For example, this process may not use the
  * address (`EACCES`), or the host does not have it (`EADDRNOTAVAIL`).
  *
  * @since 0.1.0

@@ -176,7 +176,7 @@ export interface Needs {
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
-  /** The unit's paths, of Node and of the program, that an upgrade or a clean-up may remove. */
+  /** One entry for each of the unit's two paths (of Node and of the program) that an upgrade or a clean-up may remove. */
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 

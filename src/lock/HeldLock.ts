@@ -136,8 +136,8 @@ class Unseen {
 const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
 /**
- * If this number of checks in a row fail to re-acquire a lost file, the lock counts as lost. By default a check runs
- * every 10 seconds, so ten checks take 100 seconds.
+ * After this number of checks in a row that fail to re-acquire a removed or replaced file, the lock counts as lost. By
+ * default a check runs every 10 seconds, so this takes about 100 seconds.
  */
 export const maxFailures = 10
 

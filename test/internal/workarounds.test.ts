@@ -476,7 +476,7 @@ describe("files", () => {
       }).pipe(Effect.provide(NodeContext.layer))
   )
 
-  /** Runs a script in a mount namespace, with a read-only file system at `$1`, and returns its output. */
+  /** Mounts a read-only file system on `folder` in a new mount namespace, runs a Node script there, and returns its output. */
   const onReadOnly = (folder: string, script: string): string =>
     ChildProcess.execFileSync(
       "unshare",
