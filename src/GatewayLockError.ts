@@ -193,7 +193,7 @@ export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortI
 }
 
 /**
- * The address could not be bound, although no other listener was found on it. For example, this process may not use the
+ * The address could not be bound, although no listener was found on it. For example, this process may not use the
  * address (`EACCES`), or the host does not have it (`EADDRNOTAVAIL`).
  *
  * @since 0.1.0
@@ -300,7 +300,8 @@ export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock
 }
 
 /**
- * A start under a supervisor found a gateway that owns the lock, and this owner did not become healthy within `timeout`.
+ * A start under a supervisor found that another process, the owner, has the lock or the port. The owner did not become healthy
+ * within `timeout`.
  *
  * @since 0.1.0
  * @category errors

@@ -161,7 +161,7 @@ const bash = (): ReadonlyArray<string> => [
 // zsh: zshcompsys(1)
 // ---------------------------------------------------------------------------
 
-/** Escapes a text for a specification of `_arguments`. */
+/** Escapes a text for an argument specification of the zsh function `_arguments`. */
 const zshText = (text: string): string => text.replace(/[\\[\]:]/g, "\\$&")
 
 const zshAction = (value: Value): string => {

@@ -82,7 +82,10 @@ process.on("uncaughtException", (cause) => {
 process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
 
-/** The exit status. Also prints an uncaught exception that came while the program was already ending for another reason. */
+/**
+ * The exit status of the program. If an uncaught exception came while the program was already ending for another reason, this
+ * function prints the exception, and the status is that of a defect.
+ */
 const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
   const status = ExitStatus.fromExit(ended)
   if (exceptions === 0 || status === ExitStatus.ExitStatus.defect) return status
@@ -120,7 +123,8 @@ const endBySignal = (signal: NodeJS.Signals): void => {
   if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.on(signal, () => {})
   process.removeAllListeners(signal)
   if (process.pid !== 1) process.kill(process.pid, signal)
-  // If the signal has not ended this process after a moment, the exit status reports the signal.
+  // If this process still runs after the delay, it exits with the status that a shell shows for the signal. As pid 1, it has sent
+  // itself no signal, so it does not wait.
   Timers.setTimeout(() => exit(128 + constants.signals[signal]), process.pid === 1 ? 0 : 50)
 }
 

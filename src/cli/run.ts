@@ -28,9 +28,9 @@ import { spanned } from "../telemetry/spans.ts"
 import { print } from "./Stdout.ts"
 
 export interface RunOptions {
-  /** Wait without a time limit until the process that holds the lock ends, then take over its lock. */
+  /** Whether to wait without a time limit until the process that holds the lock ends, and then to take over its lock. */
   readonly standby: boolean
-  /** Succeed if this gateway is already running and healthy. */
+  /** Whether to succeed if this gateway is already running and healthy. */
   readonly ensure: boolean
   /** The access token that clients must send. */
   readonly token: Redacted.Redacted | undefined

@@ -59,7 +59,7 @@ const spans: Readonly<Record<string, number>> = {
   h: 3_600_000,
   d: 86_400_000,
   w: 604_800_000,
-  // systemd counts 30.44 days for a month and 365.25 days for a year (systemd.time(7)).
+  // systemd counts 365.25 days for a year, and a twelfth of that for a month (systemd.time(7)).
   month: 2_629_800_000,
   y: 31_557_600_000
 }
@@ -176,7 +176,7 @@ export interface Needs {
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
-  /** The unit's paths, of Node and of the program, that an upgrade or a clean-up may remove. */
+  /** One entry for each of the unit's two paths (of Node and of the program) that an upgrade or a clean-up may remove. */
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 
@@ -196,8 +196,8 @@ const restartsFailures = ({ restart }: Unit): boolean => restart === "always" ||
  * Whether systemd has stopped restarting the unit because it reached its start limit (systemd.unit(5), `StartLimitBurst`).
  *
  * systemd reports the result `start-limit-hit` only if no other failure came before. After another failure, the result is that
- * failure. In this case, systemd has stopped the restarts if the unit is `failed` although its `Restart=` asks for a restart.
- * Pure.
+ * failure. In this case, the start limit is the cause if the unit is `failed`, its settings ask for a restart after this failure,
+ * and it was restarted as often as the limit allows. Pure.
  *
  * @since 0.1.0
  * @category predicates

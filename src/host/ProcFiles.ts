@@ -1,9 +1,9 @@
 /**
  * Lists the open files of processes, from `/proc/<pid>/fd` (proc_pid_fd(5)). That folder contains a link for each open file.
  *
- * For a process of another user, or a process that `/proc` hides, the list is empty. A host has tens of thousands of links. They are
- * read synchronously, because a synchronous read takes only a few microseconds, less than a detour through libuv's thread pool.
- * After every few processes, other fibers get a turn.
+ * For a process of another user, or a process that `/proc` hides, the list is empty. A host can have tens of thousands of links.
+ * They are read synchronously, because a synchronous read takes only a few microseconds, less than a detour through libuv's thread
+ * pool. After every few processes, other fibers get a turn.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

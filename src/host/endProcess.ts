@@ -1,5 +1,5 @@
 /**
- * Ends this process: the default of `ProcessEnd`.
+ * Ends this process. This is the default implementation of the service `ProcessEnd`.
  */
 // This file uses Node's own timers and console. No fiber runs during an exit, so Effect's console cannot print then. Some timers
 // must not keep the process alive, and only Node's timers have `unref`.

@@ -29,8 +29,9 @@ const distance = (a: string, b: string): number => {
 const longest = 40
 
 /**
- * The known word that the fewest edits lead to. The edits may be at most a third as many as the letters of the known word, but
- * one edit is always allowed. If several words are equally near, the first one is returned. Upper and lower case are equal.
+ * The known word into which the fewest edits turn the typed word. Their number may be at most a third of the number of letters in
+ * the known word, but one edit is always allowed. If several words need equally few edits, the first of them is returned. Upper
+ * and lower case count as equal.
  */
 export const suggest = (typed: string, known: Iterable<string>): string | undefined => {
   if (typed.length > longest) return undefined

@@ -40,8 +40,8 @@ export interface ClaimOptions {
 const maxDepth = 4
 
 /**
- * The owner's id as part of a file name. The id is hashed, because it comes from a lock file, which can contain any
- * text.
+ * The owner's id as part of a file name. If the record cannot be read, the id of the file takes its place. The id is
+ * hashed, because it comes from a lock file, which can contain any text.
  */
 const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string =>
   createHash("sha256").update(
@@ -121,6 +121,6 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))
     }
   }).pipe(
-    // A leftover that could not be removed is harmless. Its name contains a hash of one instance's id, which is never used again.
+    // A leftover that could not be removed is harmless. Its name contains a hash of an instance's id, and no id is used twice.
     Effect.ignore
   )

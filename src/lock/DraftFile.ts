@@ -26,8 +26,8 @@ export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Ef
 
 /**
  * Creates a file and its record in one step, and returns the file's identity. The file is a lock file or a claim. A claim
- * is a file beside the lock file, whose creator alone may move the lock file of a dead owner. No other process should
- * see the file empty, for two reasons:
+ * is a file beside a dead owner's lock file. Only the creator of the claim may move that lock file. No other process
+ * should see the created file empty, for two reasons:
  *
  * - Starts with kernel locks create their lock files empty, and lock them afterwards. So a start with kernel locks takes
  *   over an empty lock file, as if a slower start had created the file and not locked it yet.

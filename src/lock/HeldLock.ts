@@ -75,7 +75,7 @@ interface KeepOptions {
 
 /** Options for acquiring and keeping a lock. */
 export interface HeldLockOptions<A, E, R> extends KeepOptions {
-  /** Acquires the lock for the first time. Waits for as long as a start may wait. */
+  /** Acquires the lock for the first time. Waits for the lock for as long as a start may wait. */
   readonly acquire: Effect.Effect<A, E, R>
 }
 
@@ -136,8 +136,8 @@ class Unseen {
 const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
 /**
- * If this number of checks in a row fail to re-acquire a lost file, the lock counts as lost. By default a check runs
- * every 10 seconds, so ten checks take 100 seconds.
+ * After this number of checks in a row that fail to re-acquire a removed or replaced file, the lock counts as lost. By
+ * default a check runs every 10 seconds, so this takes about 100 seconds.
  */
 export const maxFailures = 10
 
@@ -168,16 +168,15 @@ export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect
 const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
 
 /**
- * Whether another gateway has the file and already serves. To serve, a gateway must hold two locks, of its config and
- * of its state directory, and bind its port. So this holder's other lock and port did not keep that gateway out. That
- * gateway will not release the file soon, so a retry is useless.
+ * Whether the record in the file names another gateway, and says that this other gateway already serves. A gateway that
+ * serves keeps its lock file until it shuts down, so a retry is useless.
  */
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
 
 /**
- * The record of the process that took the file. `None` if the record is the holder's own. That is possible because
- * another process can lock a copy of the held file.
+ * The record in the file that another process has locked, if the record names another owner. `None` if it names this
+ * holder: the other process can have locked a copy of the held file, and the copy has this holder's record.
  */
 const takerOf = (self: OwnerRecord, { record }: LockAttempt.Snapshot): Option.Option<OwnerRecord> =>
   Option.filter(record, (record) => isOther(self, record))

@@ -23,10 +23,11 @@ import type { Neighbour } from "./StatusFrame.ts"
 export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | ProbeTransport | PlatformFolders
 
 /**
- * Searches once for the gateways of this user on this host. The result may contain the gateway that searches.
+ * The effect that searches once for the gateways of this user on this host. Its result may contain the gateway that searches.
+ * The default is `None`: no search.
  *
- * The status feed repeats the search as long as a client watches. A client watches from the moment that it sends `watch`
- * on the control socket, the gateway's own WebSocket. The default is `None`: no search.
+ * The status feed repeats this effect as long as a client watches. A client watches from the moment that it sends `watch`
+ * on the control socket, the gateway's own WebSocket.
  *
  * @since 0.1.0
  * @category references

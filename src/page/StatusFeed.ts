@@ -66,7 +66,8 @@ const encode = Schema.encodeSync(StatusFrame)
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
 /**
- * Makes the handler that sends status frames to one client that watches. The handler never ends by itself.
+ * Makes the handler that the server runs once for each client that watches. The handler sends status frames to that client, and
+ * never ends by itself.
  *
  * @since 0.1.0
  * @category constructors
@@ -80,7 +81,7 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One repeated search for other gateways serves all clients that watch, from the first to the last.
+    // All clients that watch share one repeated search for other gateways. The search runs as long as any client watches.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

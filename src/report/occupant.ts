@@ -1,7 +1,7 @@
 /**
- * A start has failed because its port is in use. This module finds the process that uses the port: another gateway, found as by
- * `gateway list`, a system service, or any process that listens. This module is loaded only if the error does not name the
- * process.
+ * Finds the process that uses a port, after a start has failed because the port is in use. The process is another gateway, a
+ * system service, or any other process that listens. Other gateways are found in the same way as by the command `gateway list`.
+ * This module is loaded only if the error of the start does not name the process.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
@@ -14,7 +14,7 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 
-/** A process that listens on the port, if it is neither a known gateway nor a known system service. */
+/** A process that listens on the port and is neither a known gateway nor a known system service. */
 export interface Listener {
   readonly pid: number
   readonly command?: string

@@ -145,9 +145,9 @@ const verify = (
   })
 
 /**
- * Inspects the lock. If `isWanted` accepts the state of the lock, verifies the owner as well. A refusal is retried three times,
- * 50 ms apart, because its cause can be temporary. An owner that is just ending has already closed its lock file, and an owner
- * that is just starting has no record yet.
+ * Inspects the lock. If `isWanted` accepts the state of the lock, verifies the owner as well. If the verification fails, both
+ * steps are repeated up to three times, 50 ms apart, because the cause can be temporary. An owner that is just ending has already
+ * closed its lock file, and an owner that is just starting has no record yet.
  */
 export const look = (
   options: StopOptions,

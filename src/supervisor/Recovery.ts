@@ -160,7 +160,7 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
     }
   })
 
-/** The time at which `recover` stops waiting for an unhealthy owner. Only the time that `recover` spends waiting counts. */
+/** The time at which `recover` stops waiting for an unhealthy owner. Time that `recover` spends on something else postpones it. */
 interface Deadline {
   /** The time until the deadline, at least zero. */
   readonly remaining: Effect.Effect<Duration.Duration>

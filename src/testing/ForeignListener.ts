@@ -158,7 +158,7 @@ const handshakeOf = (
     })
   })
 
-/** The client's end of a connection to a program that does not speak HTTP. The program accepts it and never sends a frame. */
+/** The client's end of a connection to a program that does not speak HTTP. The program accepts the connection and sends nothing. */
 const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
   Effect.map(Queue.unbounded<string>(), (frames) => ({
     frames,

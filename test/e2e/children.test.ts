@@ -55,8 +55,8 @@ describe("an owner that is a zombie", () => {
         })
         const { pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.strictEqual(pid, yield* Namespaces.childOf(parent))
-        // The parent, `sleep`, never waits for its child. So the killed gateway stays a zombie and keeps its pid until `sleep` ends.
-        // So this signal cannot reach another process.
+        // The parent, `sleep`, never waits for its child. So the gateway keeps its pid until `sleep` ends, even after it was killed
+        // below. So the signal that this finalizer sends cannot reach another process.
         yield* Effect.addFinalizer(() => Effect.ignore(Effect.try(() => process.kill(pid, "SIGKILL"))))
         yield* Effect.sync(() => process.kill(pid, "SIGKILL"))
         yield* Effect.repeat(statusOf(pid, "State"), {
@@ -78,9 +78,9 @@ describe("a pid that was given away", () => {
   const gateway = 100
 
   /**
-   * A shell script for a new PID namespace, where a process can choose the next pid (`ns_last_pid`). The script kills a gateway
-   * and starts `stranger`, a process that is not a gateway, with the gateway's pid. Then the shell, which is pid 1, becomes the
-   * next gateway.
+   * A shell script for a new PID namespace, where a process can choose the next pid (`ns_last_pid`). The script starts a gateway
+   * and kills it. It then starts `stranger`, a process that is not a gateway, with the pid of the killed gateway. Then the shell,
+   * which is pid 1, becomes the next gateway.
    */
   const giveAway = (stranger: string) =>
     [

@@ -417,8 +417,8 @@ describe("a gateway", () => {
         assert.isBelow(after / warm, 1.2, `${after} bytes after ${warm} (seed ${seed})`)
         assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
         const { stderr } = yield* Gateways.stop(gateway).pipe(Effect.tap((ended) => Gateways.assertGone(site, ended)))
-        // Bad input from a client is no error of the gateway, so the gateway logs none of it. Only the warning about missing
-        // kernel locks may appear.
+        // Bad input from a client is no error of the gateway, so the gateway logs no warning or error about it. Only the warning
+        // about missing kernel locks may appear.
         assert.strictEqual(Gateways.count(stderr, /level=(WARN|ERROR|FATAL)/), Program.kernelLocks ? 0 : 1, stderr)
         assert.notInclude(stderr, token)
         yield* Effect.logInfo(`sent ${count} requests and frames; resident ${warm} → ${after} bytes (seed ${seed})`)

@@ -25,7 +25,7 @@ const profiles = Effect.gen(function*() {
   return { site, env, of }
 })
 
-/** A uid as which no other test starts a gateway. */
+/** The uid of a user under which no other test starts a gateway. */
 const loner = 61_803
 
 describe("list", () => {

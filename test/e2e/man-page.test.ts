@@ -12,7 +12,7 @@ import * as Program from "./support/program.ts"
 
 const source = manPage({ year: 2026, month: "January", day: 1 })
 
-/** Runs a program with the source of the manual page as its last argument. */
+/** Writes the source of the manual page to a file, and runs a program with the path of this file as its last argument. */
 const over = (...words: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder

@@ -82,7 +82,7 @@ describe("two profiles", () => {
       const blue = yield* start(two, "blue-2")
       assert.notStrictEqual(yield* Clients.instanceIdOf(red.at), yield* Clients.instanceIdOf(blue.at))
 
-      // A second start of the profile `red` is refused, also on another port.
+      // A second start of the profile `red` is refused, although it would use another port.
       const again = yield* Gateways.onAnotherPort(one)
       Gateways.assertRefused(
         yield* Gateways.run(again, { args: ["--profile", "red", "--port", String(again.port)], env }),

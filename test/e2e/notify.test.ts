@@ -70,7 +70,8 @@ describe("the notification socket", () => {
       const gateway = yield* Gateways.startListening(site, { env })
       yield* manager.message(/^READY=1/)
       yield* manager.message(/^WATCHDOG=1$/)
-      // The second start is refused. It reports the refusal to its own service manager, and nothing to the first gateway's.
+      // The second start is refused. It reports the refusal to its own notification socket, `second`. It sends nothing to `manager`,
+      // the notification socket of the first gateway.
       const second = yield* NotifySocket.listen(kind)
       const refused = yield* Gateways.run(site, { env: { ...env, NOTIFY_SOCKET: second.name } })
       assert.strictEqual(refused.code, 78, refused.stderr)
@@ -93,7 +94,8 @@ describe("the program's children", () => {
         const tools = yield* FakeTools.make(names)
         const handed: Readonly<Record<string, string>> = { PATH: tools.path, HOME: site.root, ...FakeTools.handed }
         const env = { ...handed, ...FakeTools.withheld }
-        // systemd older than 248 does not set SYSTEMD_EXEC_PID, so the gateway asks `systemctl` for the service's main process.
+        // `env` has no SYSTEMD_EXEC_PID, as under systemd older than 248. So the gateway asks `systemctl` for the main process of the
+        // service.
         yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env })))
         const named = { ...env, GATEWAY_SUPERVISOR: "systemd" }
         yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env: named })))

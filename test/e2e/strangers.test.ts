@@ -9,7 +9,7 @@ import * as Strangers from "./support/strangers.ts"
 interface Case {
   readonly who: string
   readonly listen: (site: Gateways.Site) => Effect.Effect<Strangers.Stranger, never, Scope.Scope>
-  /** The text by which the error on stderr describes the listener's answer. */
+  /** Matches the text by which the error on stderr describes the listener's answer. */
   readonly answers: RegExp
 }
 

@@ -163,7 +163,8 @@ unless(notLinux).describe("with", () => {
           assert.strictEqual(supervised.code, status, supervised.stderr)
           assert.include(supervised.stderr, "existing gateway is healthy")
         }
-        // The test runs the command that the first error advises (`gateway stop …`), with exactly the arguments that it prints.
+        // The first error advises a command (`gateway stop …`). The test runs that command with exactly the arguments that the error
+        // shows.
         const stop = (facts["to stop it"] ?? "").split(" ").slice(1)
         assert.strictEqual((yield* Gateways.run(site, { args: stop })).code, 0)
         yield* Gateways.assertGone(site, yield* gateway.ended)

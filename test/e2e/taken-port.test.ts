@@ -7,8 +7,8 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 /**
- * A Python script that takes a port without listening on it, as the kernel takes a port for any outgoing connection. When the
- * script is killed, the port is free at once.
+ * A Python script that takes a port and does not listen on it. With `connection` as its first argument, the script uses the port
+ * for an outgoing connection. Otherwise it only binds the port. When the script is killed, the port is free at once.
  */
 const holding = `
 import socket, struct, sys, time

@@ -1,4 +1,4 @@
-/** An `@effect/cluster` runner in the gateway's process. Only one gateway runs at a time, so each database has one runner. */
+/** Runs an `@effect/cluster` runner in the gateway's process. Only one gateway runs at a time, so the database has only one runner. */
 import { Entity, SingleRunner } from "@effect/cluster"
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"

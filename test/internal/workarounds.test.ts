@@ -184,7 +184,8 @@ describe("HTTP", () => {
       }`
     ),
     async () => {
-      // Node 20 to 24 keep a connection that has sent nothing yet. Node 26 closes it at once (nodejs/node#63470).
+      // In Node 20 to 24, `closeIdleConnections` leaves a connection open on which nothing has arrived yet. In Node 26, it closes
+      // such a connection (nodejs/node#63470).
       const server = Http.createServer()
       await withServer(server, async (port) => {
         const accepted = once(server, "connection")
@@ -475,7 +476,7 @@ describe("files", () => {
       }).pipe(Effect.provide(NodeContext.layer))
   )
 
-  /** Runs a script in a mount namespace, with a read-only file system at `$1`, and returns its output. */
+  /** Mounts a read-only file system on `folder` in a new mount namespace, runs a Node script there, and returns its output. */
   const onReadOnly = (folder: string, script: string): string =>
     ChildProcess.execFileSync(
       "unshare",

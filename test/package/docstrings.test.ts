@@ -1,6 +1,6 @@
 /**
- * Users paste the examples of docstrings into programs. So each must compile against the installed package, by its `exports`
- * and the types of `dist`.
+ * These tests compile the examples in the docstrings, because users paste the examples into programs. An example imports the
+ * package as a user does: by the `exports` of package.json, with the types in `dist`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"

@@ -99,9 +99,9 @@ describe("another machine on the same volume", () => {
       const here = yield* stay(host, { pid: 7 })
       const there = yield* stay(host, { pid: 7, bootId: "another" })
       assert.deepStrictEqual([here.self.pid, there.self.pid], [7, 7])
-      // Only Linux records to which boot of a machine a pid belongs. So on Linux, a process here cannot know whether the
-      // process on the other machine lives. On the other systems it looks up pid 7 on this machine, where it is another
-      // process.
+      // On Linux, the identity of a process contains the id of the machine's boot. The boot ids differ here. So a process on
+      // this machine cannot tell whether the process on the other machine is alive. On the other systems, the identity has
+      // no boot id. So the process on this machine that has pid 7 is examined, and it is a different process.
       assert.strictEqual(yield* livenessSeen(host, there.self), platform === "linux" ? "Unknown" : "Gone")
       yield* host.reboot
       assert.isFalse(here.process.isRunning())

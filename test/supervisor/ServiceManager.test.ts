@@ -93,7 +93,7 @@ const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs =
       calls: Effect.map(fs.readFileString(log), (text) => text.split("\n").slice(0, -1)),
       /** The reports so far. */
       reported: Ref.get(reported),
-      /** Every file and folder, with its mode. */
+      /** Every file below `root` with its mode, and every folder below `root`. */
       files: Effect.gen(function*() {
         const paths = yield* fs.readDirectory(root, { recursive: true })
         return yield* Effect.forEach(

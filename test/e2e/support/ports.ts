@@ -29,8 +29,8 @@ const close = Option.match({
 })
 
 /**
- * Whether no process listens on this port of 127.0.0.1. The test connects to the port instead of listening on it, because a
- * listener would keep other processes from the port meanwhile.
+ * Whether no process listens on this port of 127.0.0.1. This function connects to the port to find out. If it bound the port
+ * instead, another process that binds the port at the same time would fail.
  */
 export const isFree = (port: number): Effect.Effect<boolean> =>
   Effect.async((resume) => {

@@ -1,5 +1,5 @@
 /**
- * Which program is tested, and which tests this machine can run.
+ * The program that the end-to-end tests run, and the reasons to skip tests that this machine cannot run.
  */
 import { Config, Effect, Option } from "effect"
 import * as Fs from "node:fs"
