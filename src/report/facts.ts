@@ -357,7 +357,8 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has no lock file.
+        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has no lock file, so
+        // `gateway list` is not advised for it.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to identify it", `${program(start)} list`)]
           : []),

@@ -61,7 +61,7 @@ export interface RecoveryWaiting {
 }
 
 /**
- * The defaults of the options, and the poll interval.
+ * The defaults of the options in `health`, and the poll interval, which is not an option.
  *
  * @since 0.1.0
  * @category constants

@@ -967,7 +967,7 @@ describe("systemd-analyze verify", () => {
             ...plain,
             profile,
             scope,
-            // systemd refuses quotes in the path of the program itself, but not in arguments.
+            // systemd refuses quotes and backslashes in the path of the program itself, but not in arguments.
             execPath: /["'\\]/.test(name) ? process.execPath : yield* nodeIn(name),
             scriptPath: script,
             args: new Map([["config", `/tmp/${name}/gateway.json`], ["state-dir", name]]),

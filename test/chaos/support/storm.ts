@@ -61,12 +61,12 @@ export interface Storm {
   readonly kills: Record<string, number>
   readonly killed: number
   readonly reclaims: number
-  /** The reasons of attempts that ended without the lock. */
+  /** For each attempt that ended without the lock: the reason. */
   readonly failures: ReadonlyArray<string>
   readonly violations: ReadonlyArray<Violation>
   /**
-   * How many of the violations are of the kind `refused`: a worker was granted the lock under test while another worker still
-   * held it.
+   * How many of the violations are of the kind `refused`: a worker was granted the lock under test, but was then refused the
+   * second lock, the witness, because another worker still held both locks.
    */
   readonly refused: number
   /** How long each acquisition waited, in milliseconds, in ascending order. */
@@ -170,7 +170,7 @@ const runWorker = (
     return yield* Deferred.await(over)
   }))
 
-/** Returns a percentile: `percent` percent of the waits are shorter than the result. `waits` must be in ascending order. */
+/** Returns a percentile: `percent` percent of the waits are not longer than the result. `waits` must be in ascending order. */
 export const percentile = (waits: ReadonlyArray<number>, percent: number): number =>
   waits[Math.min(waits.length - 1, Math.floor(waits.length * percent / 100))] ?? Number.NaN
 
