@@ -111,8 +111,8 @@ export const make = (
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         const open = yield* bound.pending
-        // The wait for the write has a limit. Without it, a file system that hangs would stop the drain here, and the open
-        // connections would not be ended.
+        // The wait for the write of the record has a limit. Without the limit, a file system that hangs would stop the drain here,
+        // and the open connections would not be ended.
         yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections

@@ -34,7 +34,7 @@ export class StormFailed extends Data.TaggedError("StormFailed")<{ readonly reas
 
 export interface StormOptions {
   readonly contender: Contender
-  /** The least number of acquisitions before the storm ends. */
+  /** The number of acquisitions that the storm must reach before it ends, unless `atMost` ends it earlier. */
   readonly acquisitions: number
   /** The least duration of the storm. */
   readonly atLeast: Duration.DurationInput
@@ -88,8 +88,8 @@ const turnsOfOne = 400
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
 /**
- * The seed of a storm. The result of the storm prints the seed. The same seed gives the same deaths in the same turns, but the
- * order in which the processes run depends on the machine.
+ * The seed of a storm, which the printed result contains. The same seed gives the same deaths in the same turns, but the order in
+ * which the processes run depends on the machine.
  */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),
