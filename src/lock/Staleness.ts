@@ -18,7 +18,7 @@ import type { Liveness } from "../host/ProcessIdentity.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
 /**
- * The facts from which `decide` decides whether to take the lock from its recorded owner.
+ * The facts by which `decide` judges whether a lock may be taken from its recorded owner.
  *
  * @since 0.1.0
  * @category models

@@ -1,7 +1,7 @@
 /**
  * Drains a listener, which means that it ends the listener's connections before a shutdown. The order is: accept no more
- * connections, log the shutdown, close the control sockets (WebSockets that the gateway itself answers), wait for the other
- * connections up to a timeout, cut those that did not end in time.
+ * connections, log the shutdown, close the control sockets (WebSockets that the gateway itself answers), wait up to a timeout
+ * until the other connections end, cut those that did not end in time.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
