@@ -279,7 +279,7 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
     return yield* commandLine(word, argument, typed)
   })
 
-/** Fails if flags of a start cannot be combined. */
+/** Fails if the user typed flags of a start that cannot be combined. */
 const checkStart = ({ refuse, switches }: Typed): Effect.Effect<void, UsageError> => {
   if (switches.has("standby") && switches.has("ensure")) return refuse("--standby and --ensure cannot be combined")
   return switches.has("force") && (switches.has("standby") || switches.has("ensure"))

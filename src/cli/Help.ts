@@ -47,7 +47,7 @@ const variableRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
 const section = (title: string, rows: ReadonlyArray<Row>, width: number): ReadonlyArray<string> =>
   rows.length === 0 ? [] : ["", ...wrap(title, width), table(rows, width)]
 
-/** The flags that belong to only this command. */
+/** The flags of a command, without the flags that every command accepts. */
 export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string, description: string]> => [
   ...Object.entries(command.values).map(([name, { description, placeholder }]) =>
     [`--${name} ${placeholder}`, description] as const

@@ -37,7 +37,7 @@ export type Platform =
  * import { Effect } from "effect"
  * import { Gateway, LockFile } from "gateway-lock"
  *
- * // A module that is used alone needs this layer as well. Here it reads which process has the lock of another app.
+ * // A module that is used without a gateway needs this layer. Here `LockFile` reads which process has the lock of another app.
  * const owner = LockFile.readOwner("/var/lib/importer/locks/gateway.state.lock").pipe(
  *   Effect.provide(Gateway.layerNode)
  * )

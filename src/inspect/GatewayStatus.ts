@@ -134,8 +134,8 @@ const differs = (target: Target, port: Port | undefined): ReadonlyArray<string> 
 }
 
 /**
- * Lets an inspection wait for a slow answer of the operating system only as long as for a health probe. On Windows, a question
- * about a process starts PowerShell, which can take seconds.
+ * Limits how long an inspection waits for an answer of the operating system: at most as long as for a health probe. On Windows, for
+ * example, a question about a process starts PowerShell, which can take seconds.
  */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(

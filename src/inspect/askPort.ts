@@ -161,8 +161,8 @@ export const askPort = (
 
 /**
  * Whether one of the listening processes is the lock's owner, compared by pid. `other` means that no listener is the owner. This is
- * certain if every listener's pid is visible and the owner's pid is valid in this PID namespace. It is also certain if the owner is
- * in another network namespace, because the owner then has no listener in this one.
+ * certain if every listener's pid is visible and the owner's pid belongs to a process that lives (`Alive`). It is also certain if
+ * the owner is in another network namespace, because the owner then has no listener in this one.
  */
 export const listenerIdentity = (
   { listeners }: Port,

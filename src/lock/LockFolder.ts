@@ -121,7 +121,7 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const fs = yield* patientFiles
     const platform = yield* HostPlatform
     yield* makeFolders(folder)
-    // A folder that was just made is checked too, because on some file systems every file belongs to another user.
+    // A folder that was just made is checked too, because some file systems give every file to one fixed user, such as root.
     const seen = yield* fs.stat(folder)
     const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)

@@ -42,8 +42,8 @@ const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
     yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
     const moved = yield* look(aside)
     if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
-    // Just before the rename, a start with a kernel lock has taken over the file, so the file must not be moved. Put it
-    // back. If a third start has created the path again, that start's file stays.
+    // Just before the rename, a start with a kernel lock took over this file in place. The file now belongs to that start, so
+    // put it back. If a third start has created the path again since the rename, the third start's file stays.
     yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
     yield* fs.remove(aside)
     return yield* Effect.fail(new Moved())

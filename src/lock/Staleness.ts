@@ -18,7 +18,7 @@ import type { Liveness } from "../host/ProcessIdentity.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
 /**
- * The facts that the decision depends on.
+ * The facts by which `decide` judges whether a lock may be taken from its recorded owner.
  *
  * @since 0.1.0
  * @category models
@@ -50,7 +50,10 @@ export interface Evidence {
    * `listening`, but its port is free.
    */
   readonly silentFor: Duration.Duration
-  /** The age after which a file is stale if only its age can decide. Default 30 seconds. */
+  /**
+   * The age after which a file is stale if only its age can decide. Also how long a living owner must be silent before its
+   * lock is taken. Default 30 seconds.
+   */
   readonly staleAfter: Duration.Duration
 }
 

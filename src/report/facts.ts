@@ -305,8 +305,8 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // If this host has the requested address, the bind that failed was not that of this address. It was the bind of the
-        // loopback address that every gateway binds in addition.
+        // Every gateway also binds the loopback address. If this host has the requested address, then the bind of the loopback
+        // address is the one that failed.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
@@ -357,7 +357,8 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has no lock file.
+        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has no lock file, so
+        // `gateway list` is not advised for it.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to identify it", `${program(start)} list`)]
           : []),

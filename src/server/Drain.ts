@@ -1,7 +1,7 @@
 /**
- * Drains a listener, which means that it ends the listener's connections before a shutdown. The order is: stop accepting, log the
- * stop, close the control sockets (WebSockets that the gateway itself answers), wait for the other connections up to a timeout, cut
- * those that did not end in time.
+ * Drains a listener, which means that it ends the listener's connections before a shutdown. The order is: accept no more
+ * connections, log the shutdown, close the control sockets (WebSockets that the gateway itself answers), wait up to a timeout
+ * until the other connections end, cut those that did not end in time.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -32,7 +32,7 @@ const recordGrace = Duration.seconds(1)
 
 /** The drain of one listener. */
 export interface Drain {
-  /** How long the drain waits for open connections. */
+  /** How long the drain waits for open connections to end. */
   readonly timeout: Duration.Duration
   /** Whether the drain has begun. */
   readonly hasBegun: Effect.Effect<boolean>
@@ -42,7 +42,10 @@ export interface Drain {
 
 const connectionsText = (count: number): string => `${count} connection${count === 1 ? "" : "s"}`
 
-/** Waits, up to the timeout, for the connections of a listener that has stopped accepting. `open` is their initial number. */
+/**
+ * The listener has stopped accepting. Waits until its connections have ended, up to the timeout. `open` is the number of these
+ * connections at the beginning.
+ */
 const awaitConnections = (
   bound: BoundSocket,
   address: Address,
@@ -108,8 +111,8 @@ export const make = (
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         const open = yield* bound.pending
-        // The wait for the write has a limit. Without it, a file system that hangs would stop the drain here, and the open
-        // connections would not be ended.
+        // The wait for the write of the record has a limit. Without the limit, a file system that hangs would stop the drain here,
+        // and the open connections would not be ended.
         yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections

@@ -1,5 +1,6 @@
 /**
- * Binds the port exclusively and serves on it. At a shutdown, drains the port (waits for the requests in flight) and closes it.
+ * Binds the port exclusively and serves on it. At a shutdown, drains the port (waits until the requests in flight have ended) and
+ * closes it.
  *
  * @since 0.1.0
  */
@@ -166,9 +167,9 @@ const makeServer = (
   })
 
 /**
- * Binds the port and serves on it until the scope closes. Then drains (waits up to `drainTimeout` for the requests in flight) and
- * closes the port. Fails with `PortInUse` if another listener has the port, and with `BindFailed` if the operating system refuses
- * to bind.
+ * Binds the port and serves on it until the scope closes. Then drains (waits up to `drainTimeout` until the requests in flight have
+ * ended) and closes the port. Fails with `PortInUse` if another listener has the port, and with `BindFailed` if the operating
+ * system refuses to bind.
  *
  * @since 0.1.0
  * @category constructors

@@ -41,7 +41,7 @@ export const defaultTimeout = Duration.seconds(1)
 const reserved: ReadonlySet<string> = new Set(["draining", "leadership", "lock", "starting"])
 
 /**
- * The rule for the name of a check in words, for error messages.
+ * The rule for a check's name, as text for error messages.
  *
  * @since 0.1.0
  * @category constants

@@ -28,7 +28,7 @@ export interface GatewayIdentity {
   readonly stateDir: string
 }
 
-/** The error for an option that is not allowed. */
+/** Makes the error for an option whose value is not allowed. */
 export const refuse = (setting: string, value: unknown, allowed: string): SettingInvalid =>
   new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
 

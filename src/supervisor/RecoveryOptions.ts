@@ -9,8 +9,8 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long to wait for an unhealthy owner. The owner is another process that has the lock or the port. In the config file, the
- * settings within the object `health` have the same names.
+ * How long to wait until an unhealthy owner becomes healthy or ends. The owner is another process that has the lock or the port. In
+ * the config file, the settings within the object `health` have the same names.
  *
  * @since 0.1.0
  * @category models
@@ -19,24 +19,25 @@ export interface RecoveryHealthOptions {
   /** The interval between two attempts to start while the owner does not change. Default 5 seconds. */
   readonly retryInterval?: Duration.DurationInput | undefined
   /**
-   * How long `recover` waits for an unhealthy owner. This timeout does not limit a start that holds the lock itself. Default 5
-   * minutes.
+   * How long `recover` waits until an unhealthy owner becomes healthy or ends. This timeout does not limit a start that holds the
+   * lock itself. Default 5 minutes.
    */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
 /**
- * The options of `recover` and `standby`: the supervisor, the address to serve, and how long to wait for another owner.
+ * The options of `recover` and `standby`: the supervisor, the address to serve, and how long to wait while another process owns the
+ * lock or the port.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RecoveryOptions {
-  /** The supervisor of this process. With `none`, `recover` runs the start once and does not wait. */
+  /** The supervisor of this process. With `none`, `recover` makes one attempt to start and does not wait. */
   readonly supervisor: SupervisorKind
   /** The address that the gateway serves after a successful start. */
   readonly address: Address
-  /** How long to wait for an unhealthy owner. `standby` does not use this option. */
+  /** How long to wait until an unhealthy owner becomes healthy or ends. `standby` does not use this option. */
   readonly health?: RecoveryHealthOptions | undefined
   /**
    * Runs once, before the first wait and before the log line about that wait. The files of the program may be removed during a
@@ -48,7 +49,7 @@ export interface RecoveryOptions {
 }
 
 /**
- * The state of a start that waits for another owner.
+ * The state of a start that waits because another process owns the lock or the port.
  *
  * @since 0.1.0
  * @category models
@@ -61,7 +62,7 @@ export interface RecoveryWaiting {
 }
 
 /**
- * The defaults of the options, and the poll interval.
+ * The defaults of the options in `health`, and the poll interval, which is not an option.
  *
  * @since 0.1.0
  * @category constants

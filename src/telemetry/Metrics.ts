@@ -242,8 +242,8 @@ export const drainCutTotal = counter("gateway_drain_cut_total", "Connections tha
 export const info = gauge("gateway_info", "The running gateway: always 1, with its properties as labels")
 
 /**
- * Adds every metric of this module to the registry, at zero. Otherwise a counter would first appear with the value 1, and
- * Prometheus would see no increase from 0 to 1.
+ * Adds the metrics of this module to the registry, at zero, except `lockWaiters` and `info`. Otherwise a counter would first
+ * appear with the value 1, and Prometheus would see no increase from 0 to 1.
  *
  * @internal
  */

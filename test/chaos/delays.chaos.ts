@@ -1,5 +1,5 @@
 /**
- * Delays one gateway at one of its system calls while another gateway starts. Both must never own the lock at one time.
+ * Delays one gateway at one of its system calls while another gateway starts. The two must never own the lock at the same time.
  *
  * The two gateways have the same state directory and the same config, but different ports. So the lock alone decides which of
  * them serves.

@@ -37,7 +37,7 @@ const installed = Effect.gen(function*() {
   }
 })
 
-/** Checks that the gateway serves all its routes, has a kernel lock, and ends in order. */
+/** Checks that the gateway serves all its routes, has a kernel lock (if the program has kernel locks), and ends in order. */
 const serves = (site: Gateways.Site, gateway: Processes.Running) =>
   Effect.gen(function*() {
     yield* gateway.listening
@@ -48,7 +48,7 @@ const serves = (site: Gateways.Site, gateway: Processes.Running) =>
       const { status } = yield* Effect.promise(() => fetch(`http://127.0.0.1:${site.port}${path}`, { headers }))
       assert.strictEqual(status, 200, path)
     }
-    // A viewer is a client of the status page. The gateway sends each viewer the list of the other gateways (`neighbours`).
+    // The gateway must also send the list of the other gateways (`neighbours`) to a client that sends `watch`.
     const viewer = yield* Clients.greeted(site)
     yield* viewer.send("{\"type\":\"watch\"}")
     yield* Effect.repeat(viewer.next, { until: Predicate.hasProperty("neighbours") })

@@ -88,7 +88,7 @@ describe("an owner that accepts and never answers", () => {
         result.stderr,
         "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 3000ms\n"
       )
-      // A start that retries logs each state only once, and not again at each attempt.
+      // The start makes several attempts, but logs only once that it waits for this owner.
       assert.strictEqual(Gateways.count(result.stderr, /waiting up to 3s for the owner/g), 1)
     }))
 

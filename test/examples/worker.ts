@@ -1,4 +1,4 @@
-/** A worker without a port. Any number of copies may be started, but only one at a time works through the folder's queue. */
+/** A worker without a port. Any number of copies may be started, but only one at a time works on the jobs in the queue folder. */
 import { FileSystem } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Schedule } from "effect"

@@ -31,7 +31,7 @@ describe("jsonFault", () => {
     const fault = jsonFault(text)
     if (fault === undefined || /[\r\n]/.test(text)) return
     const before = [...text].slice(0, fault.column - 1).join("")
-    // If `before` is not a whole JSON text, its own fault must be at its end, because everything in it can begin a JSON text.
+    // `before` must be the beginning of a JSON text. So it is a whole JSON text itself, or its fault is that it ends too early.
     const next = jsonFault(before)
     assert.isTrue(next === undefined || next.column === [...before].length + 1, JSON.stringify([text, before]))
   }, { fastCheck: { numRuns: 1000 } })

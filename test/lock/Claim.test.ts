@@ -166,8 +166,8 @@ describe("a file that a start without kernel locks is about to move away", () =>
             return yield* Effect.never
           }).pipe((program) => Effect.zipLeft(host.spawn(program, options), host.settle))
 
-        // The reclaimer is a start that takes over a dead owner's lock. It has read the owner's file. The latches delay it
-        // twice: when it renames the file, and when it puts back the file that it moved.
+        // The reclaimer is a start that judges the dead owner's file stale and moves it away. The latches delay it twice: before
+        // it renames the file, and before it puts back the file that it moved.
         const [renames, links] = [Effect.unsafeMakeLatch(), Effect.unsafeMakeLatch()]
         const reclaimer = yield* Effect.gen(function*() {
           yield* host.setIntercept(({ name, target }) =>

@@ -74,7 +74,7 @@ const edges = async (): Promise<ReadonlyArray<readonly [from: string, to: string
 const mostLinesOfFile = 450
 const mostLinesOfFunction = 80
 
-/** The functions of a file that are too long, each with its first line. */
+/** Finds the functions of a file that are too long. Returns each as `file:line`, with the number of its first line. */
 const longFunctions = (file: string, text: string): ReadonlyArray<string> => {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest)
   const lineAt = (position: number) => source.getLineAndCharacterOfPosition(position).line

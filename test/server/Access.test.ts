@@ -133,7 +133,7 @@ describe("a host name or address", () => {
     const normal = Option.getOrUndefined(Access.normalHost(text))
     if (normal === undefined) return
     const url = hostOfUrl(bracketed(text))
-    // The URL parser rejects some names with an underscore or with the prefix xn--.
+    // The URL parser rejects some names that contain a label with the prefix `xn--`. For such a name there is no URL to compare.
     if (url === undefined) return
     assert.include([`[${normal}]`, normal, `${normal}.`], url.startsWith("[::ffff:") ? bracketed(normal) : url)
   })

@@ -68,7 +68,8 @@ describe("a token", () => {
     }
     assert.isTrue(matches({ "sec-websocket-protocol": protocols(token) }))
     assert.isFalse(matches({ "sec-websocket-protocol": protocols(other) }))
-    // RFC 6455, 4.1: the name of a subprotocol has only the characters that RFC 9110, 5.6.2 allows in a token.
+    // The name of a subprotocol must not contain separators such as `/`, `=` or `"` (RFC 6455, 4.1). So both names have only
+    // letters, digits, `.`, `_` and `-`.
     assert.match(protocols(token), /^gateway, gateway-token\.[A-Za-z0-9_-]+$/)
   })
 

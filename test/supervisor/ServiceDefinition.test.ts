@@ -133,7 +133,7 @@ const odd: ServiceOptions = {
 }
 
 // ---------------------------------------------------------------------------
-// parsers that follow the documented rules
+// parsers that follow the documented rules of systemd and Windows
 // ---------------------------------------------------------------------------
 
 const simpleEscapes: Readonly<Record<string, number>> = {
@@ -228,7 +228,7 @@ const readExecStart = (unit: string): ReadonlyArray<string> => {
   return [program, ...args.map(readVariables)]
 }
 
-/** Splits a command line as `CommandLineToArgvW` of Windows splits the words after the program. */
+/** Splits the arguments of a Windows command line into words, by the rules of `CommandLineToArgvW`. */
 const readWindows = (line: string): ReadonlyArray<string> => {
   const words: Array<string> = []
   let current: string | undefined
@@ -967,7 +967,7 @@ describe("systemd-analyze verify", () => {
             ...plain,
             profile,
             scope,
-            // systemd refuses quotes in the path of the program itself, but not in arguments.
+            // systemd refuses quotes and backslashes in the path of the program itself, but not in arguments.
             execPath: /["'\\]/.test(name) ? process.execPath : yield* nodeIn(name),
             scriptPath: script,
             args: new Map([["config", `/tmp/${name}/gateway.json`], ["state-dir", name]]),

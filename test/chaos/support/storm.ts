@@ -34,7 +34,7 @@ export class StormFailed extends Data.TaggedError("StormFailed")<{ readonly reas
 
 export interface StormOptions {
   readonly contender: Contender
-  /** The least number of acquisitions before the storm ends. */
+  /** The number of acquisitions that the storm must reach before it ends, unless `atMost` ends it earlier. */
   readonly acquisitions: number
   /** The least duration of the storm. */
   readonly atLeast: Duration.DurationInput
@@ -61,12 +61,12 @@ export interface Storm {
   readonly kills: Record<string, number>
   readonly killed: number
   readonly reclaims: number
-  /** The reasons of attempts that ended without the lock. */
+  /** For each attempt that ended without the lock: the reason. */
   readonly failures: ReadonlyArray<string>
   readonly violations: ReadonlyArray<Violation>
   /**
-   * How many of the violations are of the kind `refused`: a worker was granted the lock under test while another worker still
-   * held it.
+   * How many of the violations are of the kind `refused`: a worker was granted the lock under test, but was then refused the
+   * second lock, the witness, because another worker still held both locks.
    */
   readonly refused: number
   /** How long each acquisition waited, in milliseconds, in ascending order. */
@@ -88,8 +88,8 @@ const turnsOfOne = 400
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
 /**
- * The seed of a storm. The result of the storm prints the seed. The same seed gives the same deaths in the same turns, but the
- * order in which the processes run depends on the machine.
+ * The seed of a storm, which the printed result contains. The same seed gives the same deaths in the same turns, but the order in
+ * which the processes run depends on the machine.
  */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),
@@ -170,7 +170,7 @@ const runWorker = (
     return yield* Deferred.await(over)
   }))
 
-/** Returns a percentile: `percent` percent of the waits are shorter than the result. `waits` must be in ascending order. */
+/** Returns a percentile: `percent` percent of the waits are not longer than the result. `waits` must be in ascending order. */
 export const percentile = (waits: ReadonlyArray<number>, percent: number): number =>
   waits[Math.min(waits.length - 1, Math.floor(waits.length * percent / 100))] ?? Number.NaN
 

@@ -150,7 +150,7 @@ export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = 
     return points
   })
 
-/** How many runs may fail to reach the system call with which they tamper before the test gives up. */
+/** A run that does not reach the system call to tamper with is repeated. After this many such runs, the test gives up. */
 export const tries = 3
 
 /** Starts a gateway and kills it at the system call `point`. */

@@ -8,7 +8,7 @@ import * as Gateways from "./gateways.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** The reason to skip a test that needs the socket; `undefined` if the test can run. */
+/** The reason to skip a test that needs the notification socket; `undefined` if the test can run. */
 export const noNotifySocket = (Program.isLinux ? Program.without("python3") : "needs Linux")
   ?? Program.without("systemd-notify")
 

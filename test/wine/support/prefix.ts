@@ -234,7 +234,7 @@ const compile = (compiler: string, folder: string) =>
 // ---------------------------------------------------------------------------
 
 /**
- * The value of `WINEDLLOVERRIDES`. The first part makes wine run the stand-ins instead of its own programs with the same names.
+ * The value of `WINEDLLOVERRIDES`. The first part makes wine run the tests' `netstat.exe` and `powershell.exe` instead of its own.
  * The second part turns off the installers of .NET and Gecko, which would ask the user.
  */
 const overrides = "netstat.exe,powershell.exe=n;mscoree,mshtml="
