@@ -15,6 +15,7 @@ import type { EndOptions } from "./ProcessEnd.ts"
 
 /** How long an exit waits for pending file system requests. */
 const fileGraceMillis = 1000
+/** The longest time between two looks at the pending requests. The first looks follow each other faster. */
 const fileCheckMillis = 20
 
 /**
@@ -35,14 +36,13 @@ export const exit = (
   finish: (status: number) => void = process.exit,
   asLine = (message: string): string => `gateway: ${message}`
 ): void => {
-  if (!hasFileRequests()) return finish(status)
   const deadline = performance.now() + fileGraceMillis
-  const checking = Timers.setInterval(() => {
-    if (!hasFileRequests()) {
-      Timers.clearInterval(checking)
-      return finish(status)
+  const look = (waitMillis: number): void => {
+    if (!hasFileRequests()) return finish(status)
+    if (performance.now() < deadline) {
+      Timers.setTimeout(look, waitMillis, Math.min(2 * waitMillis, fileCheckMillis))
+      return
     }
-    if (performance.now() < deadline) return
     try {
       const message = `the file system does not answer; ending by SIGKILL instead of exit status ${status}`
       writeSync(2, `${asLine(message)}\n`)
@@ -50,7 +50,10 @@ export const exit = (
       // stderr is closed, so the message is lost.
     }
     process.kill(process.pid, "SIGKILL")
-  }, fileCheckMillis)
+  }
+  // A command often ends within the callback of its last file request. Node lists that request until the callback has returned.
+  if (hasFileRequests()) Timers.setImmediate(look, 1)
+  else finish(status)
 }
 
 /**
