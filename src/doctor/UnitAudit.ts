@@ -277,8 +277,8 @@ const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 }
 
 /**
- * Checks that the unit does not reach its start limit because of starts that wait for an unhealthy owner, or because of a short
- * fault.
+ * Checks that the unit's start limit allows for two things: starts that wait in vain for an unhealthy owner, and a fault that ends
+ * the service a few times.
  */
 const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name, restartSec, startLimitBurst, startLimitInterval } = unit

@@ -32,7 +32,7 @@ export interface HeldFile {
    * left unchanged. Must not run at the same time as `read` or `check`, because all three share one file position.
    */
   readonly write: (record: OwnerRecord.OwnerRecord) => Effect.Effect<void, PlatformError>
-  /** The record in the file, if it is readable. */
+  /** The record in the file; `None` if the content of the file is not a valid record. Fails if the file cannot be read. */
   readonly read: Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError>
   /**
    * `None` while the path leads to this file and, in record-only mode, the file's record names this instance. Otherwise

@@ -255,8 +255,8 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
  * Decides whether a request may be answered. The decision depends on the request line, `Host` and `Origin` of the request. A
  * refusal has one of these statuses:
  *
- * - 400: the target is not a path (or `*` with `OPTIONS`), or `Host` is missing, repeated or malformed. An HTTP/1.0 request
- *   for a public path needs no `Host`.
+ * - 400: `Host` is missing, repeated or malformed, or the target is neither a path nor `*` in an `OPTIONS` request. An
+ *   HTTP/1.0 request for a public path (see `isOpen`) needs no `Host`.
  * - 421: `Host` is not a name or address of the gateway. The gateway accepts the host that it binds, the local address of the
  *   connection, any loopback name on a loopback connection, and the hosts in `rules`. It ignores the port in `Host`, because
  *   containers and proxies map ports. It answers a public path under any `Host`.

@@ -48,6 +48,6 @@ export const lanAddress = "198.51.100.1"
 /** The addresses of each simulated host. */
 export const available: ReadonlyArray<string> = ["127.0.0.1", "::1", lanAddress]
 
-/** Whether a process can bind an address on this host: a local address or a wildcard. */
+/** Whether a process on a simulated host can bind the address `host`: it is an address of that machine, or a wildcard. */
 export const isLocal = (host: string): boolean =>
   host === "0.0.0.0" || host === "::" || host === "::1" || host === lanAddress || /^127(\.\d{1,3}){3}$/.test(host)

@@ -204,7 +204,7 @@ export const findHit = (
 // running a gateway under strace
 // ---------------------------------------------------------------------------
 
-/** The path of the log of strace. A site is the folders and port of a gateway, and has one traced gateway at a time. */
+/** The path of the log of strace for a site. One path is enough, because only one gateway at a time is traced in a site. */
 export const logPath = (site: Gateways.Site): string => Path.join(site.root, "strace.log")
 
 const injected = (tamper: Tamper): string => {
