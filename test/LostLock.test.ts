@@ -1,6 +1,7 @@
 /**
  * Tests that the server of a gateway stops when the gateway loses its lock. This must hold for every way in which an app can run a
- * gateway. Each run draws one of the ways at random, on a simulated host on which a second gateway takes the lock and serves.
+ * gateway. Each run draws one of the ways at random and runs a gateway in that way on a simulated host. There, a second gateway
+ * then takes the lock and serves.
  */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"

@@ -67,8 +67,8 @@ const routes = HttpRouter.empty.pipe(
 const shutdownMargin = Duration.seconds(10)
 
 /**
- * Feeds systemd's watchdog as long as this gateway's `/healthz` answers a real request over the network. Both a blocked
- * event loop and a dead listener therefore stop the feed.
+ * Feeds systemd's watchdog as long as this gateway's `/healthz` answers a real request over the network. So
+ * either a blocked event loop or a dead listener stops the feed.
  */
 const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"]) =>
   Effect.gen(function*() {

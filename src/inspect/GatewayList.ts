@@ -1,8 +1,8 @@
 /**
  * Lists every gateway of this user on this host.
  *
- * The search covers the state directories of all profiles. A profile is the name of one of the gateways of a user. Some platforms
- * show which lock files processes have open. There, the search also finds gateways whose state directory belongs to no profile. A
+ * The search covers the state directories of all profiles. A profile is the name of one of the gateways of a user. On platforms
+ * that show the open files of a process, the search also finds gateways whose state directory belongs to no profile. A
  * lock file that a dead gateway left is listed with the verdict `dead`.
  *
  * @since 0.1.0

@@ -25,7 +25,7 @@ export interface Evidence {
     readonly pidMeaning: Holder["pidMeaning"]
     /** Whether the owner's process, if it is alive, uses the same network (on Linux: network namespace) as this process. */
     readonly network: Network
-    /** The judgement by the health rule in the owner's record. An owner without such a rule answers at `/healthz` instead. */
+    /** Whether the owner is healthy by the rule in its record. `undefined` if the record has no such rule. */
     readonly ready?: ReadyRule.Judgement | undefined
   } | undefined
   /** What answers on the port. `unasked` if no address is known. */

@@ -42,7 +42,8 @@ export type PortState =
 export class PortProbe extends Context.Tag("gateway-lock/PortProbe")<PortProbe, {
   /**
    * Probes exactly the addresses that a gateway on `address` would bind. The probes run at the same time, and each ends
-   * within the probe timeout. Only on a host without 127.0.0.1, a probe of `::1` follows. Port 0 is always free.
+   * within the probe timeout. If they show that the host has no 127.0.0.1, a gateway would bind `::1` instead, so `::1` is
+   * probed next. Port 0 is always free.
    */
   readonly probe: (address: Address) => Effect.Effect<PortState>
 }>() {}

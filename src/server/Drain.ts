@@ -43,8 +43,8 @@ export interface Drain {
 const connectionsText = (count: number): string => `${count} connection${count === 1 ? "" : "s"}`
 
 /**
- * The listener has stopped accepting. Waits until its connections have ended, up to the timeout. `open` is the number of these
- * connections at the beginning.
+ * Waits until the connections of a listener that accepts no more have ended, but not longer than the timeout. `open` is the number
+ * of these connections at the beginning.
  */
 const awaitConnections = (
   bound: BoundSocket,

@@ -238,8 +238,8 @@ const watch = (looks: ReadonlyArray<Look>) =>
   })
 
 /**
- * Watches the owner over an open connection. If the owner refuses that connection, or if `mayWatch` is `false`, this function
- * polls the owner for `watchAgainAfter` and then tries to watch the owner.
+ * Watches the owner over an open connection. If the owner refuses to be watched, or if `mayWatch` is `false`, this function first
+ * polls the owner. If nothing has changed after the time `watchAgainAfter`, it tries to watch again.
  */
 const watchOrPoll = (
   wait: Wait,

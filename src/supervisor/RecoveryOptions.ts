@@ -9,8 +9,8 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long to wait until an unhealthy owner becomes healthy or ends. The owner is another process that has the lock or the port. In
- * the config file, the settings within the object `health` have the same names.
+ * The limits of the wait for an owner (another process that has the lock or the port) that is not healthy. In the config file, the
+ * settings within the object `health` have the same names.
  *
  * @since 0.1.0
  * @category models

@@ -10,12 +10,12 @@
  * - `src/internal/keepInterruption.ts` and `src/internal/memoized.ts`: in the test files of these modules.
  * - `src/cli/entry.ts`, `leaveTerminal`: in `test/e2e/shutdown.test.ts`, because it needs a terminal.
  *
- * Some have no test, because the behavior shows only on other systems:
+ * Some have no test, because these tests run on Linux, where the behavior does not show:
  *
- * - `src/host/NativeFiles.ts`, `realPath`: the file system must ignore case, as on Windows and macOS.
- * - `src/host/NativeFiles.ts`, `lowHalf`: needs Windows, with libuv 1.49 or 1.50.
- * - `src/host/momentary.ts`: needs the sharing violations and pending removals of Windows.
- * - `src/host/ProbeTransport.ts`, `hasLoopbackV4`: the system must refuse to list its network interfaces.
+ * - `src/host/NativeFiles.ts`, `realPath`: shows only if the file system ignores case, as on Windows and macOS.
+ * - `src/host/NativeFiles.ts`, `lowHalf`: shows only on Windows, with libuv 1.49 or 1.50.
+ * - `src/host/momentary.ts`: shows only with the sharing violations and pending removals of Windows.
+ * - `src/host/ProbeTransport.ts`, `hasLoopbackV4`: shows only if the system refuses to list its network interfaces.
  * - `src/host/endProcess.ts`, `sendSigterm`: only on Windows does `process.kill` of the calling process end that process at
  *   once.
  * - `src/cli/stopSignals.ts`, SIGBREAK and SIGHUP: needs a console of Windows.

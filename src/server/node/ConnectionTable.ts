@@ -56,8 +56,8 @@ export interface ConnectionTable {
   /** `size` as an effect. */
   readonly connections: Effect.Effect<number>
   /**
-   * The number of open connections without those of viewers (clients that have sent `watch`). A drain waits for these
-   * connections.
+   * The number of open connections except those of viewers (clients that have sent `watch`). A drain waits until this number is
+   * 0, so it does not wait for viewers.
    */
   readonly pending: Effect.Effect<number>
   /** Completes when the server has stopped accepting and `pending` is 0. */

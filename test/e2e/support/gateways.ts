@@ -256,7 +256,8 @@ export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pi
 }
 
 /**
- * Checks that a start took over the lock of an owner that was gone, and logged exactly one line about it. The line matches `by`.
+ * Checks that a start took over the lock of an owner that was gone. The start must have logged exactly one line about it, and its
+ * output must match `by`, the reason why the owner counted as gone.
  */
 export const assertReclaimedOnce = ({ stderr }: Processes.Ended, by: RegExp): void => {
   assert.strictEqual(count(stderr, /reclaimed gateway lock/), 1, stderr)

@@ -1,5 +1,5 @@
 /**
- * Starts programs for a test. Each program is killed when the scope in which the test started it closes.
+ * Starts programs for a test. A test starts each program in a scope. When that scope closes, the program is killed.
  */
 import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
