@@ -91,8 +91,8 @@ const originText = ({ host, port, scheme }: Origin): string =>
 
 /**
  * An origin that a desktop shell or a browser extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. The part
- * after the scheme may be empty, and only the shell or extension knows what it means. It consists of the
- * characters that RFC 3986, 3.2, allows in a host and a port, but a comma is not allowed, because commas separate configured origins.
+ * after the scheme may be empty, and only the shell or extension knows what it means. It consists of the characters that RFC 3986,
+ * 3.2, allows in a host and a port, but a comma is not allowed, because commas separate configured origins.
  */
 const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
 
