@@ -17,7 +17,7 @@ import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
 import { describeProcess, describeSince } from "./words.ts"
 
-/** The input from which the facts are built, in addition to the error. */
+/** What is known about a start that failed, besides its error. The facts of a report are built from both. */
 export interface Start {
   /** The settings of the start that failed. */
   readonly self:
