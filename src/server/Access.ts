@@ -311,8 +311,8 @@ export const judge: {
 })
 
 /**
- * Decides as `judge` does, but for the requests of one connection. Most requests repeat the `Host` of an earlier request. If
- * that `Host` was admitted, the method is safe and the target is a path, the request is admitted without parsing its headers.
+ * Decides as `judge` does, but for the requests of one connection. A request is admitted without parsing its headers if its `Host`
+ * was admitted before on this connection, its method is safe and its target is a path. Most requests are of this kind.
  *
  * @internal
  */

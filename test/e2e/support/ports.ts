@@ -1,10 +1,11 @@
 /**
  * Ports for tests that run in parallel, in several processes.
  *
- * If a test let the system pick a port and closed it again, the system could give the same port to another test. So a test here
- * listens on the port's twin (the port plus 6,000) instead, which reserves the port as long as the test runs. Only one test can
- * listen on a twin, and the system frees the twin when the test's process ends. All ports and twins are below the range that
- * the system uses for outgoing connections.
+ * The system cannot be asked for a free port: once the test has closed it, the system could give it to another test. So each test
+ * picks a port from 20,000 to 25,999, and reserves it by listening on its twin (the port plus 6,000). The port itself stays free
+ * for the gateway under test. Only one test can listen on a twin, and the system frees the twin when the test's process ends.
+ *
+ * All ports and twins are below the range that the system uses for outgoing connections.
  */
 import { Effect, Option, Random, type Scope } from "effect"
 import * as Net from "node:net"
