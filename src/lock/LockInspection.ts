@@ -137,10 +137,11 @@ const isPresent = (state: LockState): state is Extract<LockState, { readonly _ta
  * The path of the lock file to inspect for a gateway. A gateway holds two lock files, one for its config and one for its
  * state directory. In most cases the result is the config's lock file.
  *
- * The exception: no process holds the config's lock file, but the owner of the state directory's lock file has recorded
- * the same config. This happens if a symbolic link in the config's path was changed after that owner started, because
- * the config's lock file is named after the canonical path. The result is then the lock file for the canonical path that
- * the owner recorded. If the owner does not hold that file either, the result is the state directory's lock file.
+ * The exception: a symbolic link in the config's path was changed after the owner started. A config's lock file is named
+ * after the canonical path, so the owner holds the one of the old canonical path, and the one of the new path is free. The
+ * state directory's lock file still names the owner. If its record has the config's path as written in `options`, the
+ * result is the lock file of the canonical path in the record. If the owner does not hold that lock file, the result is
+ * the state directory's lock file.
  *
  * @since 0.1.0
  * @category paths
