@@ -163,7 +163,7 @@ describe("a lost lock", () => {
         if (isBusy && building === 0) yield* Effect.fork(host.ports.get(address, "/never"))
         yield* host.settle
 
-        // The second gateway (the successor) starts while the first gateway is stopped, as on a suspended machine.
+        // The first gateway is frozen, as if its machine were suspended. Meanwhile the second gateway (the successor) starts.
         yield* first.freeze
         yield* host.files.remove(folder, { recursive: true })
         const successor = yield* host.spawn(

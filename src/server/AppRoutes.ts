@@ -1,5 +1,6 @@
 /**
- * Lists the routes of an app, as far as the app exposes them.
+ * Lists the routes of an app. It finds only routes that the value of the app contains, as a router or an `HttpApi` does. A plain
+ * handler function does not reveal its routes.
  */
 import type * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import type * as HttpApp from "@effect/platform/HttpApp"

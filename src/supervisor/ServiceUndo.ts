@@ -95,7 +95,10 @@ export const remember = (
 /** How long one command of the service manager (for example `systemctl`) may take during an undo. */
 const undoTimeout = Duration.seconds(10)
 
-/** Runs a command of the service manager. Ignores a failure, because a failed command of the manager may be the reason for the undo. */
+/**
+ * Runs a command of the service manager. Ignores its failure: the undo may run because the manager does not work. This command
+ * then fails too, but the rest of the undo must still run.
+ */
 const runManager = (options: UndoOptions, ...words: readonly [string, ...Array<string>]) =>
   execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
 
