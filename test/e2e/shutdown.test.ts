@@ -284,7 +284,7 @@ describe("an exception that nothing catches", () => {
 })
 
 describe("a signal in the middle of a start", () => {
-  const steps = 24
+  const steps = 12
 
   it.scopedLive(
     `leaves nothing that blocks the next one, at any of ${steps + 1} moments`,
@@ -292,7 +292,7 @@ describe("a signal in the middle of a start", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         const start = Effect.scoped(Effect.flatMap(Gateways.startListening(site), (gateway) => Gateways.stop(gateway)))
-        // The test first measures how long a start takes on this machine. Then it sends a signal to one start at each of 25
+        // The test first measures how long a start takes on this machine. Then it sends a signal to one start at each of 13
         // moments, which lie between 0 and 110 percent of that time.
         const [duration] = yield* Effect.timed(start)
         for (let step = 0; step <= steps; step++) {

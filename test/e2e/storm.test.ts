@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import * as Storm from "./support/storm.ts"
 
 /** `test/chaos/starts.chaos.ts` runs more rounds. */
-const rounds = 4
+const rounds = 2
 
 describe("20 simultaneous starts", () => {
   it.scopedLive(

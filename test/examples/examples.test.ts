@@ -112,6 +112,7 @@ const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
     )
     yield* Gateways.assertClean(yield* Gateways.stop(first))
     assert.isTrue(yield* Ports.isFree(place.port))
+    return second
   })
 
 describe("the example", () => {
@@ -128,9 +129,8 @@ describe("the example", () => {
         const first = yield* start("server.ts", at)
         yield* isUp(at.port)
         assert.strictEqual(yield* text(at.port, "/hello"), "world")
-        const second = yield* Effect.flatMap(start("server.ts", at), ({ ended }) => ended)
+        const second = yield* isOneOfAKind("server.ts", first, at)
         assert.match(second.stdout + second.stderr, /PortInUse: another gateway instance is already listening/)
-        yield* isOneOfAKind("server.ts", first, at)
       }),
     60_000
   )
