@@ -61,8 +61,8 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
 const noListeners: PortListeners = { _tag: "Seen", listeners: [] }
 
 /**
- * Finds the listeners on an address. `isOwner` of a listener tells whether the owner's process listens there. If the owner's record
- * has a rule for its health, `isOwner` is also true for processes that the owner started.
+ * Finds the listeners on an address. `isOwner` of a listener is true if the listener belongs to the owner's process. If the owner's
+ * record has a readiness rule, `isOwner` is also true if the listener belongs to a process that the owner started.
  */
 const askListeners = (
   address: Address,

@@ -61,7 +61,8 @@ const slowWirings = [
 ]
 
 /**
- * The longest time until the app has ended. If a program ignores SIGTERM, its process ends ten seconds after the gateway's drain.
+ * How long the app may take to end after its successor has started. The gateway ends the process of a program that ignores SIGTERM,
+ * but only ten seconds after the drain, which takes up to one second here. The rest is for a busy machine.
  */
 const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "9 seconds"
 
