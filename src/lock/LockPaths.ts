@@ -33,9 +33,9 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
   NodePath.join(lockFolder(options), "gateway.state.lock")
 
 /**
- * Identifies a gateway by its state directory and the path of its config file. The config's lock file is named after the
- * canonical path (`configPath`). If a symbolic link in the path is changed, the canonical path is another one. The path
- * with its links unresolved (`configName`) then still identifies the gateway.
+ * Identifies a gateway by its state directory and the path of its config file. `configPath` is that path with its symbolic
+ * links resolved; the config's lock file is named after it. `configName` is the path with its links unresolved. If a link
+ * is changed while a gateway runs, `configPath` changes, but `configName` still matches the one in the gateway's record.
  *
  * @since 0.1.0
  * @category models

@@ -91,7 +91,7 @@ export const text = (raw: unknown): Option.Option<string> => typeof raw === "str
 /** Decodes a string that matches a pattern. */
 export const matching = (pattern: RegExp) => (raw: unknown) => Option.filter(text(raw), (value) => pattern.test(value))
 
-/** Decodes a whole number: a number of the config file, or a string of digits. */
+/** Decodes a whole number: a number from the config file, or a string of digits. */
 export const wholeNumber = (raw: unknown): Option.Option<number> =>
   typeof raw === "number" && Number.isSafeInteger(raw)
     ? Option.some(raw)
