@@ -23,7 +23,7 @@ export interface Start {
   readonly self:
     & Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
     & Partial<Pick<GatewayConfig, "configName" | "configSource">>
-  /** The config files that a command could name but that do not exist. */
+  /** The paths of config files that do not exist. The commands that the report advises must not name them. */
   readonly absent?: ReadonlySet<string>
   /** The default paths of a profile's files; `undefined` for a user without a home folder. */
   readonly folders: {

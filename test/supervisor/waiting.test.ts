@@ -194,7 +194,7 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   const { atMillis, what } = outcome.value
   const elapsed = Math.min(atMillis, end)
   // The bound on requests: one health probe each second, two probes for each attempt, and 25 requests in total for the
-  // additional attempts after changes of owner. An attempt probes the port. If it fails, a second probe goes to the owner.
+  // additional attempts after changes of owner. An attempt first probes the port. After an attempt has failed, the owner is probed.
   const attempts = how === "standby" ? 0 : elapsed / retryMillis
   const requests = strangers.reduce((sum, stranger) => sum + stranger.requests(), 0)
   assert.isAtMost(requests, elapsed / 1000 + 2 * attempts + 25, "requests")
