@@ -31,7 +31,7 @@ export interface GatewayRoutesOptions {
 }
 
 /**
- * Makes the gateway's own routes. They report the lock's `instanceId`, and the time since `make` ran as the uptime.
+ * Makes the gateway's own routes. They report the lock's `instanceId` and the uptime, which is the time since `make` ran.
  *
  * @since 0.1.0
  * @category constructors

@@ -7,7 +7,7 @@ import type { SimulatedHost } from "../../src/testing/index.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import { makeHost, noNamespaces, simulated } from "../fixtures/simulated.ts"
 
-/** A host that has the lock folder. `look` inspects a lock file as a process of the host. */
+/** A host that has the lock folder. `look` inspects a lock file with the services of a process on that host. */
 const hostWithFolder = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* Effect.orDie(host.files.makeDirectory("/locks", { recursive: true }))

@@ -315,8 +315,8 @@ export const mutants: ReadonlyArray<Mutant> = [
 const child = "src/internal/child.ts"
 
 /**
- * Mistakes in the code that starts other programs. `test/internal/spawn.test.ts` catches each of these mistakes at every place
- * that starts a program.
+ * Mistakes in the shared code that starts other programs. `test/internal/spawn.test.ts` calls every function that starts a program,
+ * and finds each of the mistakes for each function.
  */
 export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
   {
