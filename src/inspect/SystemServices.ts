@@ -308,7 +308,7 @@ export const find = (
 
 type Needs = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
 
-/** Whether a status leaves open which gateway runs, because no process was found that holds the requested lock. */
+/** Whether the status found no process that holds the lock of these settings. Such a status names no running gateway. */
 const hasNoHolder = ({ lock, owner }: Status): boolean =>
   lock.state === "absent" || lock.state === "left" || (lock.state === "unknown" && owner === undefined)
 
