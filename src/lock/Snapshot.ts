@@ -29,9 +29,9 @@ export interface Snapshot {
 }
 
 /**
- * The target of a symbolic link. `None` if the path is not a link. Call `linkTarget` before you open a file by its path,
- * and again afterwards. Files are opened without `O_NOFOLLOW`, so the path may have become a link before it was opened.
- * Only the second call shows that the opened file was not reached through a link.
+ * The target of a symbolic link. `None` if the path is not a link. Call it before you open a file by its path, so that a
+ * link is not opened at all. Files are opened without `O_NOFOLLOW`, so a link that was put there after the first call would
+ * be followed. So call it again after the open.
  */
 export const linkTarget = (
   fs: FileSystem.FileSystem,

@@ -93,7 +93,7 @@ interface Round {
   readonly quickAttempts: number
   /** The instance id of the owner that the last wait was for. */
   readonly owner: string | undefined
-  /** Whether the last wait for this owner ended without a change of the owner. */
+  /** Whether the last wait for this owner ended with a free port or without any change. The next wait is then a plain pause. */
   readonly isSettled: boolean
   /**
    * Whether to watch that owner over an open connection. `false` after the owner closed such a connection soon after it was
