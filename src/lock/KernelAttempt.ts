@@ -107,10 +107,12 @@ const openOrCreate = (
 }
 
 /**
- * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a second file, which only
- * one start can create. Only that start may move the dead owner's file or take it over. The claim is needed because a start
- * without kernel locks may be about to move that file away. If it moved the file after the takeover, the path would be missing
- * for a moment, and would not keep a third start out. The result is `false` if another start has the claim.
+ * Creates the claim on a file that a dead owner left, and runs `takeOver`. Returns `false` without taking over if another start
+ * has the claim. A claim is a separate file that only one start can create. Only that start may move the dead owner's file or
+ * take it over.
+ *
+ * The kernel lock alone is not enough, because a start without kernel locks does not see it. Such a start could move the lock
+ * file away just after the takeover. Until the file is back, there is no file at the path, and a third start could take the lock.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
