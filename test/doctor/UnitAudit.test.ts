@@ -5,7 +5,7 @@ import * as UnitAudit from "../../src/doctor/UnitAudit.ts"
 import type { ServiceScope } from "../../src/supervisor/ServiceOptions.ts"
 import { systemdTiming } from "../../src/supervisor/SystemdUnit.ts"
 
-/** The properties of the generated unit, with default settings, as `systemctl show` of systemd 252 prints them. */
+/** The properties of a unit that `gateway service install` wrote with default settings, as `systemctl show` of systemd 252 prints them. */
 const shown: Readonly<Record<string, string>> = {
   LoadState: "loaded",
   ActiveState: "active",

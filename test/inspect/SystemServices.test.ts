@@ -5,7 +5,7 @@ import * as SystemServices from "../../src/inspect/SystemServices.ts"
 const execStart = (words: string) =>
   `{ path=/usr/bin/node ; argv[]=/usr/bin/node /opt/gateway/main.js ${words} ; ignore_errors=no ; start_time=[n/a] ; pid=0 }`
 
-/** A generated unit as `systemctl show` of systemd 252 prints it. */
+/** What `systemctl show` of systemd 252 prints for a unit that `gateway service install` wrote, with the properties in `change`. */
 const shown = (change: Readonly<Record<string, string>> = {}): string =>
   Object.entries({
     ExecStart: execStart("run --profile blue --port 18790 --supervisor systemd"),
