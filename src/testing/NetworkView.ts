@@ -60,7 +60,7 @@ const watchBound = (bound: Bound, address: Address) =>
   )
 
 /**
- * The pid of the process that listens (the process number `serial`), if the process `viewer` could see that pid in `/proc`.
+ * The pid of the listening process, whose serial number is `serial`, if the process `viewer` could see that pid in `/proc`.
  * A listener that belongs to no simulated process has no pid.
  */
 const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: number): { readonly pid?: number } => {

@@ -371,12 +371,13 @@ const containerPid = 7
 
 /**
  * Draws starts of one gateway on a volume that several containers or machines mount. The starts are in several network namespaces,
- * each with its own ports. So a start cannot see by the port that an owner in another namespace lives. In most scenarios, the
- * starts are in several PID namespaces too.
+ * each with its own ports. So a start cannot tell from the port whether a holder in another network namespace is alive. In most
+ * scenarios, the starts are in several PID namespaces too. A start in another PID namespace than the holder can tell only from the
+ * age of the holder's record whether the holder is alive.
  *
- * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after 30 s
- * (`staleAfter`), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays
- * of a scenario together are shorter than that. Only `FreezeHolder` stops a holder for longer, so that its record gets stale.
+ * A record is stale after 30 s (`staleAfter`), and the holder rewrites it every 10 s. So a holder that is delayed by less than 20 s
+ * keeps its lock. All delays of a scenario together are shorter than that. Only `FreezeHolder` stops a holder for longer, so that
+ * its record gets stale.
  */
 const volume = (
   locking: Scenario["locking"],

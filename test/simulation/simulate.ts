@@ -260,8 +260,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Fail": {
           if (scenario.platform === "win32" && refusedForAMoment.has(name)) {
             const millis = (fate.pick + 1) * 100
-            // A start whose lock timeout is zero does not wait until the file can be used again. So the error can make this
-            // start fail.
+            // A start with lock timeout zero, and a standby, which tries the lock without waiting, do not wait until the refused
+            // file can be used again. So the error can make such a start fail.
             if (actor.starter.timeout === 0 || actor.starter.how === "standby") actor.failed = true
             const code = windowsRefusals[fate.pick % windowsRefusals.length] ?? "EBUSY"
             refused.set(process.serial, code)
