@@ -418,7 +418,7 @@ const callsOfAStart = (locking: typeof lockings[number]) =>
     return started
   })
 
-/** Runs the effect that `what` returns before each system call of a process. The number of the first call is 1. */
+/** Before each system call of the process `pid`, calls `what` with the number of that call, from 1, and runs the effect that it returns. */
 const during = (host: SimulatedHost.SimulatedHost, pid: number, what: (call: number) => Effect.Effect<void>) => {
   let calls = 0
   return host.setIntercept((call) =>

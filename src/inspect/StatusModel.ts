@@ -133,7 +133,7 @@ const listenerFields = {
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
-  /** Whether the process is the lock's owner, or a program that the owner has started by `gateway exec`. */
+  /** True if the process is the lock's owner. Also true if the owner is a `gateway exec` that has started this process. */
   isOwner: Schema.Boolean
 }
 
