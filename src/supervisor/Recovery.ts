@@ -282,16 +282,19 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
   }).pipe(waitingFor("owner"))
 
 /**
- * Runs a start under a supervisor. If another process, the owner, has the lock or the port, leaves a healthy owner in control, and
- * waits for an unhealthy owner up to a timeout.
+ * Runs the start of a program that a supervisor has started. If another process, the owner, has the lock or the port, leaves a
+ * healthy owner in control. Waits, up to a timeout, for an unhealthy owner to become healthy or to end.
  *
- * - A healthy owner (`PortInUse`, `LockHeld`): fails with `OwnerHealthy`.
- * - An unhealthy owner (`PortInUse`, `LockHeld`): retries. After `health.timeout`, fails with `OwnerUnhealthy`.
- * - A socket that has the port and does not listen (`BindFailed`): retries. After `health.timeout`, fails with `BindFailed`.
- * - Any other failure of the start: fails with that error at once.
+ * - The start fails with `PortInUse` or `LockHeld`, and the owner is healthy: fails with `OwnerHealthy`.
+ * - The start fails with `PortInUse` or `LockHeld`, and the owner is unhealthy: retries. After `health.timeout`, fails with
+ *   `OwnerUnhealthy`.
+ * - The start fails with `BindFailed`, because a socket that does not listen has the port: retries. After `health.timeout`, fails
+ *   with `BindFailed`.
+ * - The start fails with any other error: fails with that error at once.
  *
- * A retry runs the whole start again. Retries follow every `health.retryInterval`. After the owner has ended, the next retry
- * follows within a second or two. Between the retries, the owner's health is probed every second.
+ * A retry runs the whole start again. While an unhealthy owner lives, a retry follows every `health.retryInterval`, and the owner's
+ * health is probed every second in between. After the owner has ended, the next retry follows within a second or two. After
+ * `BindFailed`, a retry follows every second, or every `health.retryInterval` if that is shorter.
  *
  * `health.timeout` counts only the time spent waiting for another owner, on the monotonic clock. An attempt that has acquired the
  * lock may take as long as it needs before it binds the port.

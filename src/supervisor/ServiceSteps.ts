@@ -23,7 +23,7 @@ export interface ServiceFolders {
   readonly launchDaemons?: string | undefined
 }
 
-/** A service, its manager, and the folders of that manager. */
+/** A service, the manager in which it is installed, and the folders in which the managers look for services. */
 export interface Place {
   readonly manager: Manager
   readonly service: ServiceOptions

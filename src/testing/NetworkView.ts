@@ -17,9 +17,9 @@ import { type Bound, get, type PortTable } from "./PortTable.ts"
 import { type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * How long Windows takes to refuse a connection to a free port of an address that is not loopback. The refusal is slow
- * because Windows sends the SYN again after each reset (Microsoft KB 175523). For loopback, libuv switches these
- * repetitions off (`uv__tcp_connect` in src/win/tcp.c).
+ * How long Windows takes to refuse a connection to a port without a listener, on an address that is not loopback. The refusal is slow
+ * because Windows sends the SYN again after each reset (Microsoft KB 175523). For loopback, libuv turns
+ * this resending off (`uv__tcp_connect` in src/win/tcp.c).
  */
 const windowsRefusal = Duration.seconds(2)
 

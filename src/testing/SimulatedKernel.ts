@@ -178,7 +178,7 @@ export interface SimulatedKernel {
   readonly paths: Map<string, Inode>
   /** The kernel locks, by inode number. */
   readonly locks: Map<number, Array<RangeLock>>
-  /** All programs of all processes that run or are zombies. A zombie keeps its pid. */
+  /** All programs, one or more for each process. Those of zombies are included, because a zombie keeps its pid. */
   readonly processes: Set<KernelProcess>
   readonly trace: Array<TraceEntry>
   /** The limit of the total size of all files, in bytes. */

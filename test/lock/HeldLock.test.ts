@@ -160,7 +160,7 @@ const assertCleanEnd = (host: Host, gateway: Started) =>
 
 const told = (gateway: Started, line: string) => gateway.lines.filter((said) => said.includes(line)).length
 
-/** Starts a process that acquires the lock of one file, and then holds it without doing anything else. */
+/** Starts a process that acquires one lock file, and then holds it without doing anything else. */
 const squatter = (host: Host, path: string, phase: OwnerRecord.Phase, instanceId = "squatter") =>
   Effect.gen(function*() {
     const process = yield* host.spawn(Effect.flatMap(
