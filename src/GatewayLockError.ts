@@ -96,18 +96,19 @@ export type Phase = typeof Phase.Type
  * - `none`: while it holds the lock.
  * - `port`: while one of its processes listens on its port.
  * - `http:<path>`: while a request for that path at its address gets a status of 200 to 299.
+ * - `notify`: while it holds the lock, after the command has told systemd that it is ready. The phase `listening` says that it has.
  *
  * @since 0.1.0
  * @category models
  */
-export type Ready = "none" | "port" | `http:/${string}`
+export type Ready = "none" | "port" | "notify" | `http:/${string}`
 
 /**
  * @since 0.1.0
  * @category schemas
  */
 export const Ready: Schema.Schema<Ready> = Schema.Union(
-  Schema.Literal("none", "port"),
+  Schema.Literal("none", "port", "notify"),
   Schema.TemplateLiteral("http:/", Schema.String)
 )
 

@@ -54,6 +54,8 @@ export interface ExecCommandLine {
   readonly ensure: boolean
   readonly force: boolean
   readonly hasPort: boolean
+  /** Whether `exec` binds the port itself, and passes the listening socket to the command. */
+  readonly listens: boolean
   readonly toGroup: boolean
   readonly inheritsLock: boolean
   readonly diesWithWrapper: boolean
@@ -293,6 +295,9 @@ const execCommandLine = (
 ): Effect.Effect<ExecCommandLine, UsageError> => {
   const [name, ...args] = program
   if (name === undefined || name === "") return refuse("exec needs a command after \"--\"")
+  if (switches.has("listen") && switches.has("no-port")) {
+    return refuse("--listen needs a port, so it cannot be combined with --no-port")
+  }
   return Effect.succeed({
     _tag: "Exec",
     flags,
@@ -301,6 +306,7 @@ const execCommandLine = (
     ensure: switches.has("ensure"),
     force: switches.has("force"),
     hasPort: !switches.has("no-port"),
+    listens: switches.has("listen"),
     toGroup: switches.has("group"),
     inheritsLock: !switches.has("no-inherit-lock"),
     diesWithWrapper: switches.has("die-with-wrapper"),

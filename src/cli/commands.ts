@@ -91,6 +91,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
       ensure: "exit 0 at once if this gateway is already running and healthy",
       force: "stop a verified owner first, by SIGTERM, then SIGKILL; an unverified process is never signalled",
       "no-port": "hold the lock alone; the port is neither probed nor passed to the command",
+      listen: "bind the port and pass the listening socket to the command as descriptor 3 (LISTEN_FDS)",
       group: "relay signals to the command's process group instead of the command alone",
       "no-inherit-lock": "release the lock when the command ends, even if processes that it started still run",
       "die-with-wrapper": "end the command if this wrapper is killed (Linux, needs setpriv)"
@@ -99,7 +100,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
       ready: {
         placeholder: "<rule>",
         description:
-          "when the command is ready: none, port (it listens on the port), or http:/<path> (that path answers 200 to 299); default: port, but only reported"
+          "when the command is ready: none, port (it listens), http:/<path> (it answers 200 to 299), or notify (READY=1 to systemd); default: port, but only reported"
       },
       "start-timeout": {
         placeholder: "<duration>",

@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Exec from "../exec/Exec.ts"
+import { BindFailed } from "../GatewayLockError.ts"
 import * as ChildProgram from "../host/ChildProgram.ts"
 import * as FileHolders from "../host/FileHolders.ts"
 import * as PortOwners from "../host/PortOwners.ts"
@@ -20,12 +21,15 @@ import * as LockFile from "../lock/LockFile.ts"
 import { ensurePortFree } from "../lock/PortCheck.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import { statusAt } from "../ready/statusAt.ts"
+import * as InheritableSocket from "../server/node/InheritableSocket.ts"
+import { bindExclusively } from "../server/PortBinding.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import { decodeGiven, durationSetting, setting } from "../settings/Setting.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import type * as Supervisor from "../supervisor/Supervisor.ts"
 import { keepFed } from "../supervisor/SystemdNotify.ts"
+import * as UnitReadiness from "../supervisor/UnitReadiness.ts"
 import { spanned } from "../telemetry/spans.ts"
 import type { ExecCommandLine } from "./CommandLine.ts"
 import { Answered, EndedBySignal, ExitStatus } from "./ExitStatus.ts"
@@ -51,10 +55,10 @@ const readySetting = setting<LockFile.OwnerRecord.Ready>({
   flag: "ready",
   placeholder: "<rule>",
   description: "when the command is ready",
-  allowed: "none, port, or http:/ and the rest of a path",
+  allowed: "none, port, notify, or http:/ and the rest of a path",
   default: "none",
   decode: (raw) =>
-    raw === "none" || raw === "port"
+    raw === "none" || raw === "port" || raw === "notify"
       ? Option.some(raw)
       : typeof raw === "string" && raw.startsWith("http:/")
       ? Option.some(`http:/${raw.slice("http:/".length)}` as const)
@@ -117,10 +121,11 @@ export const conflictStatus = (command: ExecCommandLine) =>
 
 /**
  * The readiness rule that is written into the lock file's record. Other processes use this rule to judge whether the command is
- * healthy. By default the command must listen on its port. Without a port, it counts as healthy while the lock is held.
+ * healthy. By default the command must listen on its port. Without a port, or on a passed socket, which listens from the start, it
+ * counts as healthy while the lock is held.
  */
-const ruleOf = ({ hasPort }: ExecCommandLine, { ready }: Flags): LockFile.OwnerRecord.Ready =>
-  Option.getOrElse(ready, () => hasPort ? "port" : "none")
+const ruleOf = ({ hasPort, listens }: ExecCommandLine, { ready }: Flags): LockFile.OwnerRecord.Ready =>
+  Option.getOrElse(ready, () => hasPort && !listens ? "port" : "none")
 
 // ---------------------------------------------------------------------------
 // environment
@@ -190,13 +195,21 @@ const answers = (path: string, { health, host, port }: GatewayConfig) =>
 
 type Evidence = ProbeTransport.ProbeTransport | PortOwners.PortOwners | ProcessTable.ProcessTable
 
+/** The rule of a command, and for the rule `notify` an effect that asks systemd whether the command has sent `READY=1`. */
+interface Rule {
+  readonly name: LockFile.OwnerRecord.Ready
+  readonly hasNotified: Effect.Effect<boolean>
+}
+
 const isReady = (
-  rule: LockFile.OwnerRecord.Ready,
+  { hasNotified, name: rule }: Rule,
   config: GatewayConfig,
   pid: number
 ): Effect.Effect<boolean, never, Evidence> =>
   rule === "none"
     ? Effect.succeed(true)
+    : rule === "notify"
+    ? hasNotified
     : rule === "port"
     ? listensOn(config.port, pid)
     // Another program on the port could give the expected answer. So the answer counts only if a process of the command listens.
@@ -204,6 +217,14 @@ const isReady = (
       listensOn(config.port, pid),
       (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
     )
+
+/** A rule in words, for the message that it does not hold. */
+const describeRule = (rule: LockFile.OwnerRecord.Ready, { port }: GatewayConfig): string =>
+  rule === "port"
+    ? `it does not listen on port ${port}`
+    : rule === "notify"
+    ? "it did not send READY=1 to systemd"
+    : rule
 
 /** Names the ports on which the command listens, for the warning that the command is not ready. */
 const describePorts = (pid: number) =>
@@ -250,49 +271,30 @@ const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
   )
 
 /**
- * Acquires the lock, then probes the port once more. The start also probes the port before it waits for the lock, but another
- * program may bind the port during that wait.
- */
-const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRecord.Ready) => {
-  const options = { ...lockOptions(start), mode: "exec" as const, ready: rule }
-  const lock = command.hasPort ? options : { ...options, address: undefined }
-  return Effect.gen(function*() {
-    const context = yield* Layer.build(LockFile.layerWithProbes(lock))
-    yield* Effect.provide(ensurePortFree(lock), context)
-    return context
-  }).pipe(
-    spanned("gateway.start", { "gateway.profile": start.config.profile, "gateway.supervisor": start.verdict.kind })
-  )
-}
-
-/**
  * The program to start, and its arguments. For `--die-with-wrapper`, setpriv(1) starts the command. setpriv asks the kernel to
  * kill the command when this process ends (`PR_SET_PDEATHSIG` in prctl(2)).
  */
 const wordsOf = ({ diesWithWrapper, words }: ExecCommandLine): ExecCommandLine["words"] =>
   diesWithWrapper ? ["setpriv", "--pdeathsig", "KILL", "--", ...words] : words
 
-const runChild = (
-  start: Start,
+/** The options with which the command runs. */
+const execOptions = (
+  { config, systemd, verdict }: Start,
   command: ExecCommandLine,
   flags: Flags,
   environment: Readonly<Record<string, string | undefined>>,
-  signals: Queue.Dequeue<NodeJS.Signals>
+  signals: Queue.Dequeue<NodeJS.Signals>,
+  rule: Rule
 ) =>
-  Effect.gen(function*() {
-    const { config, systemd, verdict } = start
-    const rule = ruleOf(command, flags)
+  Effect.map(Effect.context<Evidence>(), (context): Exec.ExecOptions => {
     const [program, ...args] = wordsOf(command)
-    const context = yield* Effect.context<Evidence>()
-    const lock = yield* LockFile.LockFile
-    yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
-    const ended = yield* Exec.run({
+    return {
       command: program,
       args,
       env: environmentOf(environment, command.hasPort ? config.port : undefined, verdict.kind === "systemd"),
       readiness: {
-        mode: rule === "none" ? "none" : Option.isSome(flags.ready) ? "require" : "report",
-        rule: rule === "port" ? `it does not listen on port ${config.port}` : rule,
+        mode: rule.name === "none" ? "none" : Option.isSome(flags.ready) ? "require" : "report",
+        rule: describeRule(rule.name, config),
         isReady: ({ pid }) => Effect.provide(isReady(rule, config, pid), context),
         describe: ({ pid }) => Effect.provide(describePorts(pid), context),
         startTimeout: flags.startTimeout
@@ -300,9 +302,51 @@ const runChild = (
       stopTimeout: flags.stopTimeout,
       inheritsLock: command.inheritsLock,
       toGroup: command.toGroup,
-      onReady: Effect.asVoid(systemd.notify("READY=1", `STATUS=running ${command.words[0]}`)),
+      // A command with the rule `notify` has already told systemd that it is ready, and may have sent a status of its own.
+      onReady: rule.name === "notify"
+        ? Effect.void
+        : Effect.asVoid(systemd.notify("READY=1", `STATUS=running ${command.words[0]}`)),
       signals
-    })
+    }
+  })
+
+/** Binds the sockets that are passed to the command: that of the host, and that of the guard address (see `PortBinding`). */
+const sockets = ({ address, passedSocket }: Start) =>
+  Effect.gen(function*() {
+    const { bind } = yield* InheritableSocket.InheritableSockets
+    const bound = yield* bindExclusively({ ...address, passedSocket }, bind({ address, passedSocket }))
+    return yield* Effect.mapError(bound.descriptors, ({ reason }) => new BindFailed({ ...address, reason }))
+  })
+
+/**
+ * Acquires the lock, then probes the port once more. The start also probes the port before it waits for the lock, but another
+ * program may bind the port during that wait.
+ *
+ * With `--listen`, binds the port instead of probing it, and starts the command with the sockets. Both are part of the attempt, so
+ * that another owner of the port is treated as for `gateway run`. The command does not begin yet.
+ */
+const acquire = (start: Start, command: ExecCommandLine, options: Exec.ExecOptions, rule: Rule) => {
+  const withPort = { ...lockOptions(start), mode: "exec" as const, ready: rule.name }
+  const lock = command.hasPort ? withPort : { ...withPort, address: undefined }
+  return Effect.gen(function*() {
+    const context = yield* Layer.build(LockFile.layerWithProbes(lock))
+    if (!command.listens) yield* Effect.provide(ensurePortFree(lock), context)
+    const running = command.listens
+      ? Option.some(yield* Effect.provide(Exec.start(options, sockets(start)), context))
+      : Option.none<Exec.Running>()
+    return { lock: Context.get(context, LockFile.LockFile), running }
+  }).pipe(
+    spanned("gateway.start", { "gateway.profile": start.config.profile, "gateway.supervisor": start.verdict.kind })
+  )
+}
+
+/** Runs the command, or lets it begin if it was started with the lock, and returns how it ended. */
+const runChild = (command: ExecCommandLine, options: Exec.ExecOptions, started: Option.Option<Exec.Running>) =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile.LockFile
+    yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
+    const running = Option.isSome(started) ? started.value : yield* Exec.start(options)
+    const ended = yield* Exec.attend(running, options)
     return ended._tag === "Exited"
       ? new Answered({ status: ended.status })
       : new EndedBySignal({ signal: ended.signal })
@@ -320,14 +364,16 @@ const Live = Layer.mergeAll(
   ReceivedSignals.layerLive,
   FileHolders.layerLive,
   PortOwners.layerLive,
-  Signals.layerLive
+  Signals.layerLive,
+  InheritableSocket.layerLive
 )
 
 const execNotifying = (
   start: Start,
   command: ExecCommandLine,
   flags: Flags,
-  environment: Readonly<Record<string, string | undefined>>
+  environment: Readonly<Record<string, string | undefined>>,
+  rule: Rule
 ) =>
   Effect.gen(function*() {
     const { config } = start
@@ -336,15 +382,17 @@ const execNotifying = (
       const running = yield* runningHealthy(config)
       if (Option.isSome(running)) return yield* Effect.as(sayRunning(running.value), new Answered({ status: 0 }))
     }
+    const options = yield* execOptions(start, command, flags, environment, signals, rule)
     const recover = command.standby ? Recovery.standby : Recovery.recover
-    const acquired = yield* recover(acquire(start, command, ruleOf(command, flags)), recoveryOptions(start)).pipe(
+    const acquired = yield* recover(acquire(start, command, options, rule), recoveryOptions(start)).pipe(
       Effect.raceFirst(askedToEnd(signals))
     )
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
-    return yield* Effect.provide(
-      runChild(start, command, flags, environment, signals),
-      Context.pick(LockFile.LockFile)(acquired)
+    return yield* Effect.provideService(
+      runChild(command, options, acquired.running),
+      LockFile.LockFile,
+      acquired.lock
     )
   }).pipe(
     Effect.scoped,
@@ -375,6 +423,11 @@ export const exec = (
     }
     const flags = yield* parseFlags(command)
     const { systemd, verdict } = yield* supervision(config, facts)
+    const name = ruleOf(command, flags)
+    const rule: Rule = {
+      name,
+      hasNotified: name === "notify" ? yield* UnitReadiness.make(facts.pid, verdict) : Effect.succeed(false)
+    }
     const start: Start = {
       config,
       options: command,
@@ -384,7 +437,7 @@ export const exec = (
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
       beforeWaiting: Effect.void
     }
-    return yield* execNotifying(start, command, flags, environment).pipe(
+    return yield* execNotifying(start, command, flags, environment, rule).pipe(
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })

@@ -275,58 +275,109 @@ const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, opti
   })
 
 /**
- * Starts the command, and writes its pid into the lock file's record. If only the record enforces the lock, the command does not
- * begin until the record is written. If it began earlier, and this process were then killed, no record would name the running
- * command. Another start could take over the lock.
+ * A command that was started by `start`. It may still wait, without having executed anything, until `attend` lets it begin.
+ *
+ * @since 0.1.0
+ * @category models
  */
-const start = (options: ExecOptions) =>
-  Effect.gen(function*() {
-    const lock = yield* LockFile
-    const programs = yield* ChildProgram
-    const { terminal } = yield* ReceivedSignals
-    const table = yield* ProcessTable
-    const waits = lock.enforcement === "record"
-    const newSession = (yield* terminal) === "None"
-    const child = yield* lock.withDescriptors((descriptors) =>
-      programs.start({
-        command: options.command,
-        args: options.args,
-        env: { ...options.env, GATEWAY_LOCK_PATH: lock.path, GATEWAY_INSTANCE_ID: lock.instanceId },
-        inherits: options.inheritsLock ? descriptors : [],
-        newSession,
-        waits
-      })
-    )
-    const { pid, startTime } = yield* table.identify(child.pid)
-    yield* lock.update({
-      child: { pid, ...(startTime === undefined ? {} : { startTime }) },
-      inheritsLock: options.inheritsLock
-    })
-    yield* child.begin
-    return child
-  })
+export interface Running {
+  readonly child: StartedChild
+  /** Whether the command and the processes that it left behind have ended. They need no stop then. */
+  readonly isOver: Ref.Ref<boolean>
+}
 
 /**
- * Starts the command, and returns how it ended. While it runs, signals are relayed to it.
+ * Listening sockets for the command, as descriptors of this process. The scope closes these descriptors.
  *
- * Fails with `SpawnFailed` if the command cannot be started, with `NotReady` if readiness is required and the command is not ready
- * in time, and with `LockLost` if the lock is lost. In the last two cases, and if the effect is interrupted, the command is
- * stopped before the effect ends.
+ * @since 0.1.0
+ * @category models
+ */
+export type Sockets<E, R> = Effect.Effect<ReadonlyArray<number>, E, R | Scope.Scope>
+
+/** The names of passed sockets in `LISTEN_FDNAMES`: the socket of the host, and that of the guard address (`PortBinding`). */
+const socketNames = ["gateway", "loopback"]
+
+/** The variables that say which sockets are passed, as in sd_listen_fds(3). `ChildProgram` adds `LISTEN_PID`. */
+const socketVariables = (sockets: ReadonlyArray<number>) =>
+  sockets.length === 0 ? {} : {
+    LISTEN_FDS: String(sockets.length),
+    LISTEN_FDNAMES: sockets.map((_, index) => socketNames[index] ?? "unknown").join(":")
+  }
+
+/**
+ * Starts the command. Until the scope closes, it is the caller's: if it still runs then, it is stopped.
+ *
+ * `sockets` are bound, passed to the command, and closed in this process, in one go. If this process kept a copy of a socket,
+ * connections could queue on it after the command has ended, and no process would ever accept them.
+ *
+ * The command waits until `attend` lets it begin in two cases:
+ *
+ * - Only the record enforces the lock. If the command began before the record names it, and this process were then killed, no
+ *   record would name the running command. Another start could take over the lock.
+ * - It gets sockets. It would otherwise begin while this process may still find that the start has failed.
  *
  * @since 0.1.0
  * @category operations
  */
-export const run = (
-  options: ExecOptions
-): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost, Requirements | Scope.Scope> =>
+export const start = <E = never, R = never>(
+  options: ExecOptions,
+  sockets: Sockets<E, R> = Effect.succeed([])
+): Effect.Effect<Running, SpawnFailed | E, Requirements | R | Scope.Scope> =>
   Effect.gen(function*() {
     const lock = yield* LockFile
-    /** Whether the command and the processes that it left behind have ended. They need no stop then. */
+    const programs = yield* ChildProgram
+    const { terminal } = yield* ReceivedSignals
+    const newSession = (yield* terminal) === "None"
     const isOver = yield* Ref.make(false)
+    const startWith = (descriptors: ReadonlyArray<number>) =>
+      // The sockets are bound last, because Node would accept connections on them if anything waited for the event loop now.
+      Effect.flatMap(sockets, (sockets) =>
+        programs.start({
+          command: options.command,
+          args: options.args,
+          env: {
+            ...options.env,
+            ...socketVariables(sockets),
+            GATEWAY_LOCK_PATH: lock.path,
+            GATEWAY_INSTANCE_ID: lock.instanceId
+          },
+          inherits: options.inheritsLock ? descriptors : [],
+          sockets,
+          newSession,
+          waits: lock.enforcement === "record" || sockets.length > 0
+        })).pipe(Effect.scoped)
     const child = yield* Effect.acquireRelease(
-      start(options),
+      lock.withDescriptors(startWith),
       (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(isOver))
     )
+    return { child, isOver }
+  })
+
+/** Writes the command's pid into the lock file's record, and lets the command begin. */
+const begin = ({ child }: Running, { inheritsLock }: ExecOptions) =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const { pid, startTime } = yield* Effect.flatMap(ProcessTable, ({ identify }) => identify(child.pid))
+    yield* lock.update({ child: { pid, ...(startTime === undefined ? {} : { startTime }) }, inheritsLock })
+    yield* child.begin
+  })
+
+/**
+ * Lets a started command begin, and returns how it ended. While it runs, signals are relayed to it.
+ *
+ * Fails with `NotReady` if readiness is required and the command is not ready in time, and with `LockLost` if the lock is lost.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const attend = (
+  running: Running,
+  options: ExecOptions
+): Effect.Effect<ChildExit, NotReady | LockLost, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { child, isOver } = running
+    const lock = yield* LockFile
+    yield* begin(running, options)
     const wasAsked = yield* Deferred.make<void>()
     yield* relay(child, wasAsked, options)
     const failed = yield* Deferred.make<never, NotReady>()
@@ -344,3 +395,18 @@ export const run = (
     yield* Ref.set(isOver, true)
     return ended
   })
+
+/**
+ * Starts the command, and returns how it ended. While it runs, signals are relayed to it.
+ *
+ * Fails with `SpawnFailed` if the command cannot be started, with `NotReady` if readiness is required and the command is not ready
+ * in time, and with `LockLost` if the lock is lost. In the last two cases, and if the effect is interrupted, the command is
+ * stopped before the effect ends.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const run = (
+  options: ExecOptions
+): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost, Requirements | Scope.Scope> =>
+  Effect.flatMap(start(options), (running) => attend(running, options))

@@ -58,6 +58,11 @@ export interface ChildSpec {
   readonly env: Readonly<Record<string, string>>
   /** The descriptors of this process that the child inherits, in addition to its standard streams. */
   readonly inherits: ReadonlyArray<number>
+  /**
+   * The descriptors of listening sockets that are passed to the command as sd_listen_fds(3) describes: as descriptors 3, 4 and so
+   * on, in blocking mode, with the command's pid in `LISTEN_PID`.
+   */
+  readonly sockets: ReadonlyArray<number>
   /** Whether the child becomes the leader of a new session and process group (setsid(2)). */
   readonly newSession: boolean
   /**
@@ -122,24 +127,51 @@ const firstInherited = 20
 const gateDescriptor = 9
 
 /**
- * Reads one line, closes the descriptor, and executes the command. If the pipe ends without a line, the process that started this
- * shell has ended. The command is not executed then.
+ * Reads one line, and closes the descriptor. If the pipe ends without a line, the process that started this shell has ended. The
+ * command is not executed then.
  */
-const gateScript = `read -r _ <&${gateDescriptor} || exit 125; exec ${gateDescriptor}<&-; exec "$@"`
+const gateScript = `read -r _ <&${gateDescriptor} || exit 125; exec ${gateDescriptor}<&-;`
 
-const words = ({ args, command, waits }: ChildSpec): readonly [string, ReadonlyArray<string>] =>
-  waits ? ["/bin/sh", ["-c", gateScript, "sh", command, ...args]] : [command, args]
+/** Sets the pid for which the sockets are meant. The shell becomes the command without a change of its pid. */
+const pidScript = "LISTEN_PID=$$; export LISTEN_PID;"
 
-const stdioOf = ({ inherits, waits }: ChildSpec): StdioOptions => {
+/** Words that a shell executes first, and then the command in the same process. Without such words, no shell is needed. */
+const words = ({ args, command, sockets, waits }: ChildSpec): readonly [string, ReadonlyArray<string>] => {
+  const script = [waits ? gateScript : "", sockets.length > 0 ? pidScript : ""].filter((part) => part !== "")
+  return script.length > 0
+    ? ["/bin/sh", ["-c", [...script, "exec \"$@\""].join(" "), "sh", command, ...args]]
+    : [command, args]
+}
+
+/** The descriptor of the first passed socket, `SD_LISTEN_FDS_START`. */
+const firstSocket = 3
+
+const stdioOf = ({ inherits, sockets, waits }: ChildSpec): StdioOptions => {
   // Descriptors from 3 on that are `ignore` stay closed in the child (`uv__process_child_init` in libuv's src/unix/process.c).
   const stdio: Array<"inherit" | "ignore" | "pipe" | number> = Array.from(
     { length: firstInherited + inherits.length + 1 },
     (_, descriptor) => descriptor < 3 ? "inherit" : "ignore"
   )
   for (const [index, descriptor] of inherits.entries()) stdio[firstInherited + index] = descriptor
+  for (const [index, descriptor] of sockets.entries()) stdio[firstSocket + index] = descriptor
   if (inherits.length > 0) stdio[firstInherited + inherits.length] = "pipe"
   if (waits) stdio[gateDescriptor] = "pipe"
   return stdio
+}
+
+/**
+ * Sets sockets to blocking mode, in which systemd passes sockets too. A program that calls accept(2) at once would otherwise fail
+ * with EAGAIN, because Node sets its own sockets to non-blocking mode.
+ *
+ * Node cannot change the mode of a socket. But if a child inherits a socket as a standard stream, libuv sets it to blocking mode
+ * (`uv__process_child_init` in src/unix/process.c). The mode belongs to the socket itself, so it holds in all processes. Two
+ * sockets at a time are standard streams of a shell that does nothing.
+ */
+const setBlocking = (sockets: ReadonlyArray<number>): void => {
+  for (let at = 0; at < sockets.length; at += 2) {
+    const stdio: StdioOptions = [sockets[at] ?? "ignore", sockets[at + 1] ?? "ignore", "ignore"]
+    spawn("/bin/sh", ["-c", ":"], { stdio, env: {} }).on("error", () => {})
+  }
 }
 
 const failure = (command: string, cause: unknown): SpawnFailed => {
@@ -232,6 +264,7 @@ export const layerLive: Layer.Layer<ChildProgram> = Layer.succeed(
       Effect.async<StartedChild, SpawnFailed>((resume) => {
         const [command, args] = words(spec)
         try {
+          setBlocking(spec.sockets)
           const child = spawn(command, args, {
             env: spec.env,
             stdio: stdioOf(spec),

@@ -42,10 +42,10 @@ export interface Judgement {
  * @category getters
  */
 export const pathOf = (rule: Ready): string | undefined =>
-  rule === "none" || rule === "port" ? undefined : rule.slice("http:".length)
+  rule === "none" || rule === "port" || rule === "notify" ? undefined : rule.slice("http:".length)
 
 /** Whether a rule depends on the processes that listen on the owner's port. */
-export const needsListeners = (rule: Ready): boolean => rule !== "none"
+export const needsListeners = (rule: Ready): boolean => rule !== "none" && rule !== "notify"
 
 const healthy = (detail: string): Judgement => ({ healthy: true, detail })
 const unhealthy = (detail: string): Judgement => ({ healthy: false, detail })
@@ -80,6 +80,7 @@ const byPath = (path: string, { listener, status }: Evidence): Judgement => {
  * - `port`: the owner is healthy while one of its processes listens on its port.
  * - `http:<path>`: the owner is healthy while that path answers with a status of 200 to 299. An answer of another process does not
  *   count.
+ * - `notify`: the owner is healthy. It has the phase `listening` because its command has told systemd that it is ready.
  *
  * @since 0.1.0
  * @category decisions
@@ -88,6 +89,7 @@ export const judge = (evidence: Evidence): Judgement => {
   const { listener, phase, rule } = evidence
   if (phase !== "listening") return unhealthy(phase === "starting" ? "it does not serve yet" : "it is shutting down")
   if (rule === "none") return healthy("it needs only its lock, and holds it")
+  if (rule === "notify") return healthy("its command has told systemd that it is ready")
   const path = pathOf(rule)
   return path === undefined ? byPort(listener) : byPath(path, evidence)
 }

@@ -24,6 +24,14 @@ import * as ServerSocket from "./ServerSocket.ts"
  */
 const freePortTries = 16
 
+/** The parts of a bound socket on which the exclusive binding depends. */
+export type Bound = Pick<ServerSocket.BoundSocket, "address" | "alsoBind" | "lacksLoopbackV4">
+
+/** The address to bind, or the descriptor of a socket that a supervisor has already bound to that address. */
+export interface Asked extends Address {
+  readonly passedSocket?: number | undefined
+}
+
 /**
  * Binds the guard address: the loopback address that all gateways bind, so that gateways with different hosts exclude each other.
  * The guard address is 127.0.0.1, or `::1` on a machine without 127.0.0.1. Nothing is bound if `host` covers the guard address:
@@ -32,7 +40,7 @@ const freePortTries = 16
  * On Linux, 0.0.0.0 covers 127.0.0.1 if the machine has that address. 0.0.0.0 never covers `::1`.
  */
 const bindGuard = (
-  bound: ServerSocket.BoundSocket,
+  bound: Bound,
   platform: string
 ): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
   const { address, alsoBind, lacksLoopbackV4 } = bound
@@ -49,32 +57,22 @@ const bindGuard = (
       : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => isWildcard(host) ? Effect.void : Effect.fail(error)))
 }
 
-/** Binds the host in `options`. Also binds the guard address, the loopback address that all gateways bind (see `bindGuard`). */
-const bindBoth = (
-  options: ListenerOptions,
-  routes: ServerSocket.OwnRoutes["Type"],
-  drainBegan: Effect.Effect<string>
-): Effect.Effect<ServerSocket.BoundSocket, ServerSocket.BindError, ServerSocket.ServerSocket | Scope.Scope> =>
+/** Binds the asked address by `bind`. Also binds the guard address, the loopback address that all gateways bind (see `bindGuard`). */
+const bindBoth = <A extends Bound, R>(
+  asked: Asked,
+  bind: Effect.Effect<A, ServerSocket.BindError, R>
+): Effect.Effect<A, ServerSocket.BindError, R | Scope.Scope> =>
   Effect.gen(function*() {
-    const sockets = yield* ServerSocket.ServerSocket
     const platform = yield* HostPlatform
-    const once = sockets.bind({
-      address: { host: options.host, port: options.port },
-      passedSocket: options.passedSocket,
-      limits: limitsOf(options.limits),
-      rules: Access.rules(options),
-      token: options.token,
-      routes,
-      drainBegan
-    }).pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
+    const once = bind.pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
     return yield* once.pipe(
       // With port 0, the kernel picks a port that is free on `host`. That port may be in use on the guard address (see `bindGuard`).
       // In that case, binding is retried, and the kernel picks another port.
-      Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
+      Effect.retry({ while: (error) => asked.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
     )
   })
 
-const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindError>): Attributes => {
+const bindResult = <A extends Bound>(exit: Exit.Exit<A, ServerSocket.BindError>): Attributes => {
   if (Exit.isSuccess(exit)) return { "server.port": exit.value.address.port, "gateway.bind.result": "bound" }
   const failure = Cause.failureOption(exit.cause)
   return { "gateway.bind.result": Option.isSome(failure) ? failure.value.code : "interrupted" }
@@ -130,32 +128,29 @@ const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
   })
 
 /**
- * Binds the port. Fails with `PortInUse` if another listener has it, and with `BindFailed` if the operating system refuses to
- * bind.
+ * Binds an address by `bind`, so that no other gateway and no other listener can have the port. Fails with `PortInUse` if another
+ * listener has it, and with `BindFailed` if the operating system refuses to bind.
+ *
+ * After the last bind, this effect ends without waiting for the event loop. So a caller can hand the socket over to a child
+ * process before Node accepts a connection on it.
  */
-export const bindPort = (
-  options: ListenerOptions,
-  routes: ServerSocket.OwnRoutes["Type"],
-  drainBegan: Effect.Effect<string>
-): Effect.Effect<
-  ServerSocket.BoundSocket,
-  PortInUse | BindFailed,
-  PortProbe | ServerSocket.ServerSocket | Scope.Scope
-> =>
+export const bindExclusively = <A extends Bound, R>(
+  { passedSocket, ...asked }: Asked,
+  bind: Effect.Effect<A, ServerSocket.BindError, R>
+): Effect.Effect<A, PortInUse | BindFailed, PortProbe | R | Scope.Scope> =>
   Effect.gen(function*() {
     const ports = yield* PortProbe
-    const asked: Address = { host: options.host, port: options.port }
 
     // On BSD and macOS, a wildcard address and a specific address do not exclude each other. So the bind can succeed although
     // another listener has the port, and only a probe finds that listener. If a supervisor has passed a socket, there is no
     // probe, because that socket already listens and the probe would find it.
-    if (options.passedSocket === undefined) {
+    if (passedSocket === undefined) {
       const before = yield* ports.probe(asked)
       if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
     }
 
-    return yield* bindBoth(options, routes, drainBegan).pipe(
-      spannedDetached("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
+    return yield* bindBoth(asked, bind).pipe(
+      spannedDetached("gateway.bind", { "server.address": asked.host, "server.port": asked.port }, bindResult),
       Effect.catchAll((error) =>
         error.code === "EADDRINUSE"
           ? whyTaken(asked, error)
@@ -169,5 +164,34 @@ export const bindPort = (
       ),
       Effect.retry({ while: ({ _tag }) => _tag === "FreeAgain", times: takenTries }),
       Effect.catchTag("FreeAgain", ({ error }) => error)
+    )
+  })
+
+/**
+ * Binds the port for a server of this process. Fails with `PortInUse` if another listener has it, and with `BindFailed` if the
+ * operating system refuses to bind.
+ */
+export const bindPort = (
+  options: ListenerOptions,
+  routes: ServerSocket.OwnRoutes["Type"],
+  drainBegan: Effect.Effect<string>
+): Effect.Effect<
+  ServerSocket.BoundSocket,
+  PortInUse | BindFailed,
+  PortProbe | ServerSocket.ServerSocket | Scope.Scope
+> =>
+  Effect.flatMap(ServerSocket.ServerSocket, (sockets) => {
+    const { host, passedSocket, port } = options
+    return bindExclusively(
+      { host, port, passedSocket },
+      sockets.bind({
+        address: { host, port },
+        passedSocket,
+        limits: limitsOf(options.limits),
+        rules: Access.rules(options),
+        token: options.token,
+        routes,
+        drainBegan
+      })
     )
   })

@@ -253,4 +253,15 @@ describe("CommandLine.namesCommand", () => {
       ])
       assert.deepInclude(parsed, { _tag: "Exec", words: ["sh", "-c", "x --port 2", "--"], hasPort: false })
     }))
+
+  it.effect("takes --listen with a port only", () =>
+    Effect.gen(function*() {
+      assert.deepInclude(yield* parse(["exec", "--listen", "--", "true"]), {
+        _tag: "Exec",
+        hasPort: true,
+        listens: true
+      })
+      const error = yield* Effect.flip(parse(["exec", "--no-port", "--listen", "--", "true"]))
+      assert.strictEqual(error.reason, "--listen needs a port, so it cannot be combined with --no-port")
+    }))
 })

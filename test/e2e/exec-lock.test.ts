@@ -4,6 +4,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
@@ -215,6 +216,23 @@ describe("SIGKILL of the wrapper between the start of the command and its record
       yield* killAndWait(pid)
       assert.strictEqual((yield* wrapper.ended).signal, "SIGKILL")
     }), [Variants.kernel])
+
+  it.scopedLive.skipIf(needsLinux !== undefined)(
+    Program.named("never runs a command that gets a socket, and frees the port", needsLinux),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const wrapper = yield* Execs.start(site, ["sh", "-c", script], {
+          flags: ["--listen"],
+          env: yield* killAfterSpawn
+        })
+        assert.strictEqual((yield* wrapper.ended).signal, "SIGKILL")
+        yield* assertNeverStarted(site)
+        assert.isTrue(yield* Ports.isFree(site.port))
+        const next = yield* Execs.run(site, ["true"], { flags: ["--listen"] })
+        assert.strictEqual(next.code, 0, next.stderr)
+      })
+  )
 
   Variants.each("never runs the command", needsLinux, (main) =>
     Effect.gen(function*() {

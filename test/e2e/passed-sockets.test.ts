@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { fileURLToPath } from "node:url"
 import * as Clients from "./support/clients.ts"
+import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Namespaces from "./support/namespaces.ts"
 import * as Program from "./support/program.ts"
@@ -193,6 +195,26 @@ describe("a descriptor passed by a supervisor", () => {
         })
         assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
+      })
+  )
+
+  it.scopedLive.skipIf(noPython !== undefined)(
+    Program.named("is handed on to its command by exec --listen", noPython),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const command = [process.execPath, fileURLToPath(new URL("support/listenFds.cjs", import.meta.url))]
+        const wrapper = yield* Execs.start(site, command, { under: under("tcp", site), flags: ["--listen"] })
+        const pid = yield* Execs.pidOf(wrapper)
+        const { body } = yield* Clients.request(site, "/")
+        assert.include(body, `"LISTEN_FDS":"1","LISTEN_PID":"${pid}"`)
+        const refused = yield* Execs.run(site, command, { under: under("udp-bound", site), flags: ["--listen"] })
+        assert.strictEqual(refused.code, 75, refused.stderr)
+        yield* wrapper.signal("SIGUSR1")
+        assert.strictEqual((yield* wrapper.ended).code, 3)
+        const wrong = yield* Execs.run(site, command, { under: under("udp-bound", site), flags: ["--listen"] })
+        assert.strictEqual(wrong.code, 125, wrong.stderr)
+        assert.include(wrong.stderr, "descriptor 3 is a UDP socket")
       })
   )
 })

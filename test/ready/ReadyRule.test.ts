@@ -6,7 +6,7 @@ import { whoseListener } from "../../src/ready/OwnerProcesses.ts"
 import { type Evidence, judge, pathOf } from "../../src/ready/ReadyRule.ts"
 import * as arbitraries from "../arbitraries.ts"
 
-const rule = fc.constantFrom<Ready>("none", "port", "http:/ready?a=b")
+const rule = fc.constantFrom<Ready>("none", "port", "notify", "http:/ready?a=b")
 const listener = fc.constantFrom<Evidence["listener"]>("owner", "other", "none", "unknown")
 
 const evidence: fc.Arbitrary<Evidence> = fc.record({
@@ -23,11 +23,13 @@ describe("ReadyRule.judge", () => {
     ([given]) => !judge(given).healthy || given.phase === "listening"
   )
 
-  it.prop(
-    "the rule none needs no listener and no answer",
-    [evidence],
-    ([given]) => judge({ ...given, rule: "none" }).healthy === (given.phase === "listening")
-  )
+  for (const rule of ["none", "notify"] as const) {
+    it.prop(
+      `the rule ${rule} needs no listener and no answer`,
+      [evidence],
+      ([given]) => judge({ ...given, rule }).healthy === (given.phase === "listening")
+    )
+  }
 
   it.prop(
     "the rule port needs a listener of the owner, and no answer",
@@ -51,9 +53,13 @@ describe("ReadyRule.judge", () => {
     assert.strictEqual(pathOf("http:/ready?a=b"), "/ready?a=b")
     assert.strictEqual(pathOf("port"), undefined)
     assert.strictEqual(pathOf("none"), undefined)
+    assert.strictEqual(pathOf("notify"), undefined)
   })
 
-  it.each([["none", true], ["port", true], ["http:/", true], ["http:ready", false], ["https:/", false], ["", false]])(
+  it.each([["none", true], ["port", true], ["notify", true], ["http:/", true], ["http:ready", false], [
+    "https:/",
+    false
+  ], ["", false]])(
     "%s is a rule: %s",
     (text, expected) => assert.strictEqual(Schema.is(Ready)(text), expected)
   )

@@ -12,47 +12,15 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type * as Http from "node:http"
 import * as Net from "node:net"
-import { networkInterfaces } from "node:os"
-import { type Address, canonical, isLoopback, isWildcard, toUrl } from "../../Address.ts"
+import type { Address } from "../../Address.ts"
 import { hasLoopbackV4 } from "../../host/ProbeTransport.ts"
-import { codeOf } from "../../internal/errno.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../ServerSocket.ts"
+import { addressOf, bindError, mismatchOf } from "./binding.ts"
 import * as ConnectionTable from "./ConnectionTable.ts"
 import * as ControlSockets from "./ControlSockets.ts"
 import * as InterceptingServer from "./InterceptingServer.ts"
 import * as PassedSocket from "./PassedSocket.ts"
 import * as ServedApps from "./ServedApps.ts"
-
-// ---------------------------------------------------------------------------
-// why an address cannot be bound
-// ---------------------------------------------------------------------------
-
-/**
- * Returns the addresses of the interfaces in this network namespace, loopback addresses first. Returns `undefined` if Node throws
- * instead of listing the interfaces.
- */
-const localAddresses = (): ReadonlyArray<string> | undefined => {
-  try {
-    return [
-      ...new Set(Object.values(networkInterfaces()).flatMap((entries = []) => entries.map(({ address }) => address)))
-    ]
-      .toSorted((a, b) => Number(isLoopback(b)) - Number(isLoopback(a)))
-  } catch {
-    return undefined
-  }
-}
-
-const bindError = (address: Address, cause: unknown) => {
-  const code = codeOf(cause)
-  const available = code === "EADDRNOTAVAIL" ? localAddresses() : undefined
-  return new BindError({
-    ...address,
-    code,
-    reason: cause instanceof Error ? cause.message : String(cause),
-    ...(available === undefined ? {} : { available }),
-    cause
-  })
-}
 
 // ---------------------------------------------------------------------------
 // listening
@@ -62,11 +30,6 @@ const bindError = (address: Address, cause: unknown) => {
 interface Listening {
   readonly address: Address
   readonly inner: HttpServer.HttpServer
-}
-
-const addressOf = (server: Http.Server, asked: Address): Address => {
-  const bound = server.address()
-  return typeof bound === "object" && bound !== null ? { host: bound.address, port: bound.port } : asked
 }
 
 const listenOnAddress = (
@@ -80,11 +43,6 @@ const listenOnAddress = (
     Effect.uninterruptible,
     Effect.map((inner) => ({ address: addressOf(server, asked), inner }))
   )
-
-/** Whether `bound`, the address of a socket, is the address that the name or address `host` stands for. */
-const isAddressOf = (bound: string, host: string): boolean =>
-  (canonical(bound) ?? bound) === (canonical(host) ?? host) || (host === "localhost" && isLoopback(bound)) ||
-  (isWildcard(bound) && isWildcard(host))
 
 /** Listens on the descriptor of a socket that a supervisor has bound. */
 const listenOnPassed = (
@@ -116,16 +74,8 @@ const listenOnPassed = (
     const late = seen.isUnlisted ? PassedSocket.startedToListen(fd, asked) : undefined
     if (late !== undefined) return yield* refuse(late)
     const address = addressOf(server, asked)
-    if (address.port !== asked.port || !isAddressOf(address.host, asked.host)) {
-      return yield* new BindError({
-        ...asked,
-        code: "EADDRMISMATCH",
-        reason: `the passed socket listens on ${
-          toUrl(address)
-        }; the socket unit's ListenStream= must match the gateway's host and port`
-      })
-    }
-    return { address, inner }
+    const mismatch = mismatchOf(address, asked)
+    return mismatch === undefined ? { address, inner } : yield* mismatch
   })
 
 /**

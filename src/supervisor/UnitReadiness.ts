@@ -1,0 +1,104 @@
+/**
+ * Finds out whether the command of a systemd unit has told systemd that it is ready (`READY=1`, sd_notify(3)).
+ *
+ * The command sends its message to systemd itself. Node cannot receive the message in between, because it has no Unix datagram
+ * sockets (nodejs/node#61933). So systemd is asked for the state of the unit. A unit with `Type=notify` is `activating` until the
+ * message has arrived.
+ */
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { ServiceUnit as Unit } from "../GatewayLockError.ts"
+import * as ServiceUnit from "../host/ServiceUnit.ts"
+import { child, output } from "../internal/child.ts"
+import type { Verdict } from "./Supervisor.ts"
+import { notifySocket } from "./SystemdNotify.ts"
+
+/** No message of the command can be seen here, because this process is not the service of a suitable systemd unit. */
+export class NotifyUnusable extends Data.TaggedError("NotifyUnusable")<{ readonly reason: string }> {
+  override get message() {
+    return `--ready notify cannot be used: ${this.reason}`
+  }
+}
+
+/** How long systemctl may take to answer. */
+const askTimeout = Duration.seconds(5)
+
+const properties = ["Type", "NotifyAccess", "ActiveState"] as const
+
+/** Parses the lines `<name>=<value>` that `systemctl show` prints. Pure. */
+const parse = (text: string): ReadonlyMap<string, string> =>
+  new Map(
+    text.split("\n").flatMap((line) => {
+      const at = line.indexOf("=")
+      return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1).trim()] as const]
+    })
+  )
+
+const show = ({ name, scope }: Unit) =>
+  output(
+    child(
+      "systemctl",
+      ...(scope === "user" ? ["--user"] : []),
+      "show",
+      ...properties.map((property) => `--property=${property}`),
+      name
+    ),
+    askTimeout
+  ).pipe(
+    Effect.map(parse),
+    Effect.orElseSucceed((): ReadonlyMap<string, string> => new Map())
+  )
+
+/** The states that follow on the message. `reloading` and `refreshing` are states of a service that was ready before. */
+const readyStates: ReadonlySet<string | undefined> = new Set(["active", "reloading", "refreshing"])
+
+/** Why a unit with these properties does not show when its command is ready. `undefined` if it does. Pure. */
+const faultOf = (unit: Unit, shown: ReadonlyMap<string, string>): string | undefined => {
+  const type = shown.get("Type")
+  const access = shown.get("NotifyAccess")
+  if (type === undefined || access === undefined) return `systemctl does not show the unit ${unit.name}`
+  if (type !== "notify" && type !== "notify-reload") {
+    return `${unit.name} has Type=${type}; set Type=notify, or use --ready port or --ready http:/<path>`
+  }
+  return access === "all"
+    ? undefined
+    : `${unit.name} has NotifyAccess=${access}, so systemd ignores messages of the command; set NotifyAccess=all`
+}
+
+/**
+ * Returns an effect that asks systemd whether the command of this process's unit is ready. Fails with `NotifyUnusable` if this
+ * process is not the service of a unit with `Type=notify` and `NotifyAccess=all`.
+ */
+export const make = (
+  pid: number,
+  { kind, reason }: Verdict
+): Effect.Effect<
+  Effect.Effect<boolean>,
+  NotifyUnusable,
+  FileSystem.FileSystem | CommandExecutor.CommandExecutor
+> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
+    if (kind !== "systemd") {
+      return yield* new NotifyUnusable({
+        reason: `this process is not a systemd service (${reason}); use --ready port or --ready http:/<path>`
+      })
+    }
+    const unit = yield* ServiceUnit.ofProcess(pid)
+    if (Option.isNone(unit) || Option.isNone(yield* notifySocket)) {
+      return yield* new NotifyUnusable({
+        reason:
+          "systemd has set no NOTIFY_SOCKET; use a unit with Type=notify and NotifyAccess=all, or use --ready port"
+      })
+    }
+    const fault = faultOf(unit.value, yield* show(unit.value))
+    if (fault !== undefined) return yield* new NotifyUnusable({ reason: fault })
+    return show(unit.value).pipe(
+      Effect.map((shown) => readyStates.has(shown.get("ActiveState"))),
+      Effect.provide(context)
+    )
+  })
