@@ -315,13 +315,8 @@ const feedWatchdog = ({ systemd }: Start) =>
     onSome: (interval) => Effect.asVoid(Effect.forkScoped(keepFed(interval, systemd.notify("WATCHDOG=1"))))
   })
 
-const Live = Layer.mergeAll(
-  ChildProgram.layerLive,
-  ReceivedSignals.layerLive,
-  FileHolders.layerLive,
-  PortOwners.layerLive,
-  Signals.layerLive
-)
+/** The services that only a running command needs. They are built after the lock is acquired, so a refused start does not build them. */
+const Live = Layer.mergeAll(ChildProgram.layerLive, FileHolders.layerLive, Signals.layerLive)
 
 const execNotifying = (
   start: Start,
@@ -343,13 +338,14 @@ const execNotifying = (
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
     return yield* Effect.provide(
-      runChild(start, command, flags, environment, signals),
+      Effect.provide(runChild(start, command, flags, environment, signals), Live),
       Context.pick(LockFile.LockFile)(acquired)
     )
   }).pipe(
     Effect.scoped,
     Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health)),
-    Effect.provide(Live)
+    Effect.provideServiceEffect(PortOwners.PortOwners, PortOwners.makeLive),
+    Effect.provide(ReceivedSignals.layerLive)
   )
 
 /**
