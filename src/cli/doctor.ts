@@ -63,9 +63,14 @@ export const doctor = (
       process: facts,
       uid: process.getuid?.(),
       // `sameGateway` appends the flags of this command to the words of the remedy. If a flag is repeated, the last value
-      // counts. So if the remedy itself sets a flag, as in `run --port 18790`, that flag of this command is not appended.
+      // counts. So if the remedy itself sets a flag, as in `run --port 18790` or `exec --no-port`, that flag of this command is not
+      // appended.
       command: (words) =>
-        sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))), platform)
+        sameGateway(
+          words,
+          new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `) && !words.includes(`--no-${flag}`))),
+          platform
+        )
     })
     yield* print(json ? toJson(report) : toText(report, style))
     return new Answered({ status: report.healthy ? ExitStatus.ok : ExitStatus.failure })

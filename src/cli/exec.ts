@@ -310,6 +310,14 @@ const execOptions = (
     }
   })
 
+/** The services that only a running command needs. They are built after the lock is acquired, so a refused start does not build them. */
+const Live = Layer.mergeAll(
+  ChildProgram.layerLive,
+  FileHolders.layerLive,
+  Signals.layerLive,
+  InheritableSocket.layerLive
+)
+
 /** Binds the sockets that are passed to the command: that of the host, and that of the guard address (see `PortBinding`). */
 const sockets = ({ address, passedSocket }: Start) =>
   Effect.gen(function*() {
@@ -332,7 +340,7 @@ const acquire = (start: Start, command: ExecCommandLine, options: Exec.ExecOptio
     const context = yield* Layer.build(LockFile.layerWithProbes(lock))
     if (!command.listens) yield* Effect.provide(ensurePortFree(lock), context)
     const running = command.listens
-      ? Option.some(yield* Effect.provide(Exec.start(options, sockets(start)), context))
+      ? Option.some(yield* Exec.start(options, sockets(start)).pipe(Effect.provide(context), Effect.provide(Live)))
       : Option.none<Exec.Running>()
     return { lock: Context.get(context, LockFile.LockFile), running }
   }).pipe(
@@ -359,15 +367,6 @@ const feedWatchdog = ({ systemd }: Start) =>
     onSome: (interval) => Effect.asVoid(Effect.forkScoped(keepFed(interval, systemd.notify("WATCHDOG=1"))))
   })
 
-const Live = Layer.mergeAll(
-  ChildProgram.layerLive,
-  ReceivedSignals.layerLive,
-  FileHolders.layerLive,
-  PortOwners.layerLive,
-  Signals.layerLive,
-  InheritableSocket.layerLive
-)
-
 const execNotifying = (
   start: Start,
   command: ExecCommandLine,
@@ -389,15 +388,15 @@ const execNotifying = (
     )
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
-    return yield* Effect.provideService(
-      runChild(command, options, acquired.running),
-      LockFile.LockFile,
-      acquired.lock
+    return yield* runChild(command, options, acquired.running).pipe(
+      Effect.provideService(LockFile.LockFile, acquired.lock),
+      Effect.provide(Live)
     )
   }).pipe(
     Effect.scoped,
     Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health)),
-    Effect.provide(Live)
+    Effect.provideServiceEffect(PortOwners.PortOwners, PortOwners.makeLive),
+    Effect.provide(ReceivedSignals.layerLive)
   )
 
 /**

@@ -121,7 +121,7 @@ const reportStart = (
   format: GatewayConfig.LogFormat,
   invocation: Invocation,
   self: GatewayConfig.GatewayConfig,
-  isExec = false
+  exec?: Pick<CommandLine.ExecCommandLine, "hasPort">
 ) =>
 (cause: Cause.Cause<{ readonly message: string }>) =>
   Effect.gen(function*() {
@@ -129,7 +129,7 @@ const reportStart = (
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
     const refused = yield* ErrorReport.gather(
       error.value,
-      { self, isExec },
+      { self, ...(exec === undefined ? {} : { exec }) },
       (occupied) => Effect.flatMap(Effect.promise(() => import("../report/occupant.ts")), (_) => _.findLive(occupied))
     ).pipe(Effect.provideService(HostPlatform, invocation.process.platform))
     yield* Console.error((format === "json" ? toJson : toText)(refused.error, refused.start))
@@ -179,7 +179,7 @@ const execCommand = (
     const start = exec(config, command, invocation.process, invocation.environment)
     return yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       whileNot(invocation.uncaught),
-      Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config, true)),
+      Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config, command)),
       Effect.catchAll((error) =>
         Option.match(ofExecFailure(error, conflict), {
           onNone: () => Effect.fail(error),

@@ -244,6 +244,6 @@ const runNotifying = (
   }).pipe(
     Effect.scoped,
     untilLost,
-    Effect.provide(PortOwners.layerLive),
+    Effect.provideServiceEffect(PortOwners.PortOwners, PortOwners.makeLive),
     Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(config.health))
   )

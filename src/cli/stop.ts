@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { type Address, toUrl } from "../Address.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
+import * as OpenLockFiles from "../host/OpenLockFiles.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import * as Signals from "../host/Signals.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
@@ -70,6 +71,7 @@ const Live = (config: StopConfig) =>
   Layer.mergeAll(
     Signals.layerLive,
     PortOwners.layerLive,
+    OpenLockFiles.layerLive,
     PortProbe.layer.pipe(Layer.provide(HealthProbe.layer(config.health)))
   )
 
@@ -125,8 +127,15 @@ export const describe = (
     })
     return { answer: `gateway is not running${who}`, notes: describePort(outcome, address, platform) }
   }
-  const { killed, pid, record, successor } = outcome
+  const { inheritors, killed, pid, record, successor } = outcome
   const notes = [
+    ...(inheritors.length === 0
+      ? []
+      : [
+        `its command had ended; ${killed ? "killed" : "stopped"} the processes that had inherited its lock: ${
+          inheritors.join(", ")
+        }`
+      ]),
     ...Option.match(successor, {
       onNone: () => [],
       onSome: (

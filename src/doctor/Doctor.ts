@@ -26,6 +26,7 @@ import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
+import * as ExecAudit from "./ExecAudit.ts"
 import * as LockFolderAudit from "./LockFolderAudit.ts"
 import * as UnitAudit from "./UnitAudit.ts"
 
@@ -74,7 +75,7 @@ const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>):
  * @internal
  */
 export const judgeLock = (
-  { lock, owner, service, stateLock, verdict }: Pick<Status, "lock" | "owner" | "service" | "stateLock" | "verdict">,
+  { lock, owner, service, verdict }: Pick<Status, "lock" | "owner" | "service" | "verdict">,
   command: DoctorOptions["command"],
   platform: string
 ): ReadonlyArray<Finding> => {
@@ -110,17 +111,22 @@ export const judgeLock = (
         findings.push(info("lock", "only its record enforces the lock: its owner has no kernel lock"))
       }
   }
-  if (stateLock?.state === "held") {
-    findings.push(error(
-      "lock",
-      `the state directory is in use by pid ${stateLock.owner?.pid ?? "unknown"} for another config, ${
-        stateLock.owner?.configPath ?? "unknown"
-      }`,
-      command("run --state-dir <path>")
-    ))
-  }
   return findings
 }
+
+/** The finding about the lock of the state directory, if a gateway with another config holds it. */
+const judgeStateLock = ({ stateLock }: Pick<Status, "stateLock">, elsewhere: string): ReadonlyArray<Finding> =>
+  stateLock?.state === "held"
+    ? [
+      error(
+        "lock",
+        `the state directory is in use by pid ${stateLock.owner?.pid ?? "unknown"} for another config, ${
+          stateLock.owner?.configPath ?? "unknown"
+        }`,
+        elsewhere
+      )
+    ]
+    : []
 
 const listenerWords = ({ command, pid }: GatewayStatus.Listener): string =>
   pid === undefined ? "a process not visible from here" : `pid ${pid}${command === undefined ? "" : ` (${command})`}`
@@ -161,7 +167,7 @@ export const judgePort = (
       )
     ]
   }
-  if (verdict === "unhealthy" || port.state === "stalled") {
+  if (verdict === "unhealthy" || (port.state === "stalled" && verdict !== "running")) {
     return [
       error(
         "port",
@@ -173,10 +179,26 @@ export const judgePort = (
   return [ok("port", `${url} is in use by this gateway, ${who}: ${detail}`)]
 }
 
-const checkPortNumber = ({ command, config: { port } }: DoctorOptions): ReadonlyArray<Finding> =>
+const checkPortNumber = (port: number, start: (flags: string) => string): ReadonlyArray<Finding> =>
   BadPorts.isBad(port)
-    ? [warning("port", BadPorts.warning(port), command(`run --port ${BadPorts.nextAllowed(port)}`))]
+    ? [warning("port", BadPorts.warning(port), start(`--port ${BadPorts.nextAllowed(port)}`))]
     : []
+
+/** The findings about the lock and the port, of a gateway or of an owner by `gateway exec`. */
+const judgeOwner = (
+  status: Status,
+  exec: Option.Option<ExecAudit.ExecFacts>,
+  locks: ReadonlyArray<Finding>,
+  command: DoctorOptions["command"],
+  platform: string
+): Readonly<Record<"lock" | "port", ReadonlyArray<Finding>>> =>
+  Option.match(exec, {
+    onNone: () => ({ lock: judgeLock(status, command, platform), port: judgePort(status, command) }),
+    onSome: (facts) => ({
+      lock: ExecAudit.judgeLock(status, facts, command, locks.find(isProblem)?.remedy),
+      port: ExecAudit.judgePort(status, facts, command)
+    })
+  })
 
 /**
  * Finds claims that remain from interrupted starts, and lock files with a modification time in the future. A claim is a file that
@@ -260,7 +282,6 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { command, config, uid } = options
     const platform = yield* HostPlatform
     const { configName, configPath, health, host, port, profile, stateDir } = config
-    const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = serviceNames("systemd", profile).name
     // These three effects run concurrently, because each of them waits for other processes or for the network.
     const [status, verdict, units] = yield* Effect.all([
@@ -274,17 +295,30 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
         })
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
+    const exec = yield* ExecAudit.gather(status)
+    /** The command that starts this gateway again with other flags. */
+    const start = (flags: string) =>
+      Option.match(exec, {
+        onNone: () => command(`run ${flags}`),
+        onSome: ({ record }) => ExecAudit.startCommand(record, command, flags)
+      })
+    const elsewhere = start("--state-dir <path>")
+    const place = { stateDir, uid, elsewhere }
     // A gateway that runs as a system service has a state directory that systemd creates. Such a gateway does not use the
     // `stateDir` of `config`, so that directory is not checked.
     const isService = status.service !== undefined && status.verdict !== "foreign-listener"
+    const folder = isService ? [] : yield* LockFolderAudit.checkFolder(place)
+    const locks = isService ? [] : yield* LockFolderAudit.checkLocks(place)
+    const judged = judgeOwner(status, exec, locks, command, platform)
     const findings = [
       ...checkConfig(options, platform),
-      ...(isService ? [] : yield* LockFolderAudit.checkFolder(place)),
-      ...(isService ? [] : yield* LockFolderAudit.checkLocks(place)),
-      ...judgeLock(status, command, platform),
+      ...folder,
+      ...locks,
+      ...judged.lock,
+      ...judgeStateLock(status, elsewhere),
       ...(yield* checkLeftovers(status, stateDir)),
-      ...judgePort(status, command),
-      ...checkPortNumber(options),
+      ...judged.port,
+      ...checkPortNumber(port, start),
       ok("supervisor", `a start from here would detect: ${verdict.kind} (${verdict.reason})`),
       ...units
     ]

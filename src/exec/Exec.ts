@@ -187,9 +187,9 @@ const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =
 /** The signals that ask a process to end. Many programs read their configuration again on SIGHUP, so SIGHUP is not one of them. */
 const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGINT", "SIGQUIT"])
 
-/** Sends SIGTERM to the processes that an ended command has left behind. They have inherited the open lock file, and are found by it. */
-const endHeirs = (child: StartedChild) =>
-  Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
+/** Sends SIGTERM to the processes that inherited the lock from a command that has ended. They are found by the open lock file. */
+const endInheritors = (child: StartedChild) =>
+  Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (inheritors) => signalAll(inheritors, "SIGTERM"))
 
 /**
  * Stops the command with SIGTERM. If the command or a process that it started still lives after `stopTimeout`, all of them get
@@ -203,7 +203,7 @@ export const stopChild = (
     const before = yield* treeOf(child)
     yield* child.signal("SIGCONT", "group")
     yield* child.signal("SIGTERM", "group")
-    if (yield* child.hasEnded) yield* endHeirs(child)
+    if (yield* child.hasEnded) yield* endInheritors(child)
     if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return
     yield* killTree(child, before)
     yield* atMost(killTimeout)(allEnded(child, before))
@@ -255,11 +255,11 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
   })
 
 /**
- * Logs a warning if the command left processes behind that still hold the lock, and waits until they have ended. If a signal asks
+ * Logs a warning if processes that inherited the lock from the command still hold it, and waits until they have ended. If a signal asks
  * this process to end, before or during the wait, they are stopped instead. Otherwise they would keep the lock after the end of
  * this process.
  */
-const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, options: ExecOptions) =>
+const awaitInheritors = (child: StartedChild, wasAsked: Deferred.Deferred<void>, options: ExecOptions) =>
   Effect.gen(function*() {
     if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
     yield* Effect.flatMap(LockFile, ({ update }) => update({ phase: "draining" }))
@@ -391,7 +391,7 @@ export const attend = (
       Effect.raceFirst(lock.lost)
     )
     yield* Fiber.interrupt(readiness)
-    yield* Effect.raceFirst(awaitHeirs(child, wasAsked, options), lock.lost)
+    yield* Effect.raceFirst(awaitInheritors(child, wasAsked, options), lock.lost)
     yield* Ref.set(isOver, true)
     return ended
   })

@@ -3,6 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as OpenLockFiles from "../host/OpenLockFiles.ts"
 import type * as PlatformFolders from "../host/PlatformFolders.ts"
 import type * as PortOwners from "../host/PortOwners.ts"
 import type * as Signals from "../host/Signals.ts"
@@ -96,7 +97,11 @@ export const stopPlatform = (
 ): Effect.Effect<
   StopOwner.Outcome,
   StopOwner.StopError,
-  Platform | PlatformFolders.PlatformFolders | PortOwners.PortOwners | Signals.Signals
+  | Platform
+  | PlatformFolders.PlatformFolders
+  | PortOwners.PortOwners
+  | OpenLockFiles.OpenLockFiles
+  | Signals.Signals
 > =>
   Effect.gen(function*() {
     yield* keepInterruption

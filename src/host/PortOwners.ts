@@ -223,47 +223,34 @@ const byCommand = (
   all: Command.Command,
   name: string,
   parse: (text: string) => ReadonlyArray<PortListener>
-): Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> =>
-  Layer.effect(
-    PortOwners,
-    Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) =>
-      PortOwners.of({
-        blocker: (address) => Effect.map(firstTaken(address), Option.as(unseenBlocker)),
-        portsOf: (pids) =>
-          output(all, timeLimit).pipe(
-            Effect.map((text) =>
-              distinct(parse(text).flatMap(({ pid, port }) => pid !== undefined && pids.includes(pid) ? [port] : []))
-            ),
-            Effect.orElseSucceed(() => []),
-            Effect.provide(context)
+): Effect.Effect<PortOwners["Type"], never, CommandExecutor.CommandExecutor> =>
+  Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) =>
+    PortOwners.of({
+      blocker: (address) => Effect.map(firstTaken(address), Option.as(unseenBlocker)),
+      portsOf: (pids) =>
+        output(all, timeLimit).pipe(
+          Effect.map((text) =>
+            distinct(parse(text).flatMap(({ pid, port }) => pid !== undefined && pids.includes(pid) ? [port] : []))
           ),
-        listeners: (port) =>
-          output(command(port), timeLimit).pipe(
-            Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),
-            Effect.orElseSucceed(() => unseen(`${name} gave no result`)),
-            Effect.provide(context)
-          )
-      }))
-  )
+          Effect.orElseSucceed(() => []),
+          Effect.provide(context)
+        ),
+      listeners: (port) =>
+        output(command(port), timeLimit).pipe(
+          Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),
+          Effect.orElseSucceed(() => unseen(`${name} gave no result`)),
+          Effect.provide(context)
+        )
+    }))
 
-/**
- * Provides `PortOwners` by lsof(8). lsof names only the processes of this user, or all processes if this user is root.
- *
- * @internal
- */
-export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
+const lsof = byCommand(
   (port) => child("lsof", "-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
   child("lsof", "-nP", "-iTCP", "-sTCP:LISTEN", "-F", "ptn"),
   "lsof",
   parseLsof
 )
 
-/**
- * Provides `PortOwners` by `netstat -ano`.
- *
- * @internal
- */
-export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
+const netstat = byCommand(
   () => child("netstat.exe", "-ano"),
   child("netstat.exe", "-ano"),
   "netstat",
@@ -271,14 +258,53 @@ export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.Comman
 )
 
 /**
- * Uses `/proc` on Linux, `netstat` on Windows and `lsof` elsewhere. `platform` is a value of `process.platform`.
+ * Provides `PortOwners` by lsof(8). lsof names only the processes of this user, or all processes if this user is root.
+ *
+ * @internal
+ */
+export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = Layer.effect(PortOwners, lsof)
+
+/**
+ * Provides `PortOwners` by `netstat -ano`.
+ *
+ * @internal
+ */
+export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = Layer.effect(
+  PortOwners,
+  netstat
+)
+
+/**
+ * Makes `PortOwners` from `/proc` on Linux, `netstat` on Windows and `lsof` elsewhere. `platform` is a value of `process.platform`.
+ *
+ * @internal
+ */
+export const make = (
+  platform: string
+): Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =>
+  platform === "linux" ? linux : platform === "win32" ? netstat : lsof
+
+/**
+ * `make` as a layer.
  *
  * @internal
  */
 export const layer = (
   platform: string
 ): Layer.Layer<PortOwners, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =>
-  platform === "linux" ? layerProc : platform === "win32" ? layerNetstat : layerLsof
+  Layer.effect(PortOwners, make(platform))
+
+/**
+ * Makes `PortOwners` by the means of the platform that this process runs on. A start uses it instead of `layerLive`, because to
+ * build a layer would take the start a fraction of a millisecond.
+ *
+ * @internal
+ */
+export const makeLive: Effect.Effect<
+  PortOwners["Type"],
+  never,
+  FileSystem.FileSystem | CommandExecutor.CommandExecutor
+> = Effect.suspend(() => make(process.platform))
 
 /**
  * Finds the listening processes by the means of the platform that this process runs on: `/proc`, netstat or lsof(8).
@@ -287,4 +313,4 @@ export const layer = (
  * @category layers
  */
 export const layerLive: Layer.Layer<PortOwners, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> = Layer
-  .suspend(() => layer(process.platform))
+  .effect(PortOwners, makeLive)

@@ -23,12 +23,13 @@ import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { parseBootOffsetTicks, parseParent, parseProcStat } from "./ProcessTable.ts"
 
 /**
- * `SIGTERM` asks a process to end, `SIGKILL` ends it. On Windows both end the process at once.
+ * `SIGTERM` asks a process to end, `SIGKILL` ends it, and `SIGSTOP` suspends it. On Windows the first two end the process at once,
+ * and `SIGSTOP` fails.
  *
  * @since 0.1.0
  * @category models
  */
-export type Signal = "SIGTERM" | "SIGKILL"
+export type Signal = "SIGTERM" | "SIGKILL" | "SIGSTOP"
 
 /**
  * The signal could not be sent. `why` gives the reason:

@@ -127,14 +127,23 @@ export interface Loss {
 /** How long a release may take. The limit lets the process end even if the file system hangs. */
 const releaseTimeout = Duration.seconds(5)
 
+/** The last log line of an owner that had the phase `draining`. Pure. */
+const describeEnd = (mode: LockFileOptions["mode"], path: string, took: string, isLost: boolean): string => {
+  const released = isLost ? "" : `, released lock ${path}`
+  // `gateway exec` has no connections to drain. It has this phase while it waits for processes that its command left behind.
+  return mode === "exec"
+    ? `gateway exec stopped: waited ${took} for processes that its command left behind${released}`
+    : `gateway stopped: drained in ${took}${released}`
+}
+
 /**
- * Waits at most `releaseTimeout` for a release. If the gateway drained its connections before, logs how long the drain
+ * Waits at most `releaseTimeout` for a release. If the owner had the phase `draining` before, logs how long that phase
  * took. If the release takes longer than `releaseTimeout`, logs a warning instead. The release then continues in the
  * background, and the kernel releases the locks when the process ends.
  */
 const releaseWithin = (
   release: Effect.Effect<void>,
-  path: string,
+  { mode, path }: Pick<LockFileOptions, "mode"> & { readonly path: string },
   drainBegan: Option.Option<bigint>,
   isLost: boolean
 ): Effect.Effect<void> =>
@@ -149,12 +158,8 @@ const releaseWithin = (
       )
     }
     if (Option.isNone(drainBegan)) return
-    const drained = Duration.format(Duration.millis(Math.round(Number(now - drainBegan.value) / 1e6)))
-    yield* Effect.logInfo(
-      isLost
-        ? `gateway stopped: drained in ${drained}`
-        : `gateway stopped: drained in ${drained}, released lock ${path}`
-    )
+    const took = Duration.format(Duration.millis(Math.round(Number(now - drainBegan.value) / 1e6)))
+    yield* Effect.logInfo(describeEnd(mode, path, took, isLost))
   })
 
 /** Watches both files, each on its own fiber, so that a retry for one file does not delay the checks of the other. */
@@ -236,7 +241,7 @@ export const make = (
     const release = yield* once(
       Effect.flatMap(
         Effect.all([Ref.get(drainBegan), Deferred.isDone(loss)]),
-        ([began, isLost]) => releaseWithin(Scope.close(scope, Exit.void), path, began, isLost)
+        ([began, isLost]) => releaseWithin(Scope.close(scope, Exit.void), { mode: options.mode, path }, began, isLost)
       )
     )
     yield* Effect.addFinalizer(() => release)

@@ -95,7 +95,7 @@ const found = <R>(
  */
 export const gather = <R>(
   error: GatewayLockError,
-  of: Pick<Start, "self" | "app" | "isExec">,
+  of: Pick<Start, "self" | "app" | "exec">,
   find: (error: Occupied) => Effect.Effect<Found, never, R>
 ): Effect.Effect<
   { readonly error: GatewayLockError; readonly start: Start },

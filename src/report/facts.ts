@@ -37,8 +37,8 @@ export interface Start {
   readonly listener?: { readonly pid: number; readonly command?: string }
   /** Set if an app started the gateway, and not the command `gateway run`. */
   readonly app?: App
-  /** Set if the command `gateway exec` started the gateway, and not `gateway run`. */
-  readonly isExec?: boolean
+  /** Set if the failed start was `gateway exec`, and not `gateway run`. `hasPort` is `false` for `exec --no-port`. */
+  readonly exec?: { readonly hasPort: boolean }
 }
 
 /** A program that uses the library. */
@@ -226,10 +226,11 @@ const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("d
  * The command that starts the program again (`gateway run` or `gateway exec`) with a change. If the change has a placeholder that
  * the reader must replace, the command contains only the flags of the change, and not the flags of the failed start.
  */
-const runProgram = (change: RunChange, start: Start): string => {
-  const { host, port, profile, stateDir } = change
-  const [command, rest] = start.isExec === true ? ["exec", " -- <command>"] as const : ["run", ""] as const
-  if (!Object.values(change).some((value) => String(value).startsWith("<"))) {
+const runProgram = ({ host, port: newPort, profile, stateDir }: RunChange, start: Start): string => {
+  const { exec } = start
+  const port = exec?.hasPort === false ? undefined : newPort
+  const [command, rest] = exec === undefined ? ["run", ""] : [exec.hasPort ? "exec" : "exec --no-port", " -- <command>"]
+  if (![host, port, profile, stateDir].some((value) => String(value).startsWith("<"))) {
     const flags = { ...(host === undefined ? {} : { host }), ...(typeof port === "number" ? { port } : {}) }
     return `${gateway(command, flags, start)}${rest}`
   }

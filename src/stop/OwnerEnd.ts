@@ -22,6 +22,7 @@ import * as LockInspection from "../lock/LockInspection.ts"
 import * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { ownerLiveness, presentProcess } from "../lock/PresentProcess.ts"
 import { PortProbe, type PortState } from "../probe/PortProbe.ts"
+import { isOrphaned, type Sweeper } from "./InheritedLock.ts"
 import { defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 
 /**
@@ -37,6 +38,8 @@ const exitTimeout = Duration.seconds(1)
 type Progress =
   | { readonly _tag: "Ended"; readonly successor: Option.Option<Holder> }
   | { readonly _tag: "Waiting"; readonly for: string }
+  /** The owner has ended, but processes that inherited its lock still hold it. */
+  | { readonly _tag: "Inherited" }
 
 const waiting = (what: string): Progress => ({ _tag: "Waiting", for: what })
 
@@ -91,6 +94,7 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
       ? Option.filter(state.owner, ({ record }) => record.instanceId !== instance.instanceId)
       : Option.none()
     if (state._tag === "Held" && Option.isNone(other)) {
+      if (Option.isSome(isOrphaned(state))) return { _tag: "Inherited" }
       return isGone
         ? waiting("its process has ended, but its lock is still held, perhaps by a child process")
         : waiting(
@@ -129,15 +133,26 @@ const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, 
     return changes
   })
 
+/** What the stop waits for while processes that inherited the lock hold it. */
+const describeInheritors = (inheritors: ReadonlyArray<string>): string =>
+  `its process has ended, but its lock is still held by ${
+    inheritors.length === 0
+      ? "another process, perhaps a child process"
+      : `${inheritors.join(", ")}, which inherited it`
+  }`
+
 /**
  * Waits until the instance has ended. The inner option is the process that holds the lock now, if there is one. The outer option
  * is `None` if the timeout has passed before the instance has ended. `last` then says, in words, what the stop was waiting for.
+ *
+ * If the instance was `gateway exec`, and processes that inherited its lock hold it after its end, `sweeper` stops them.
  */
 export const untilEnded = (
   instance: OwnerRecord.OwnerRecord,
   options: StopOptions,
   timeout: Duration.Duration,
-  last: Ref.Ref<string>
+  last: Ref.Ref<string>,
+  sweeper: Sweeper
 ): Effect.Effect<Option.Option<Option.Option<Holder>>, never, Requirements> =>
   Effect.scoped(Effect.gen(function*() {
     const began = yield* Clock.currentTimeNanos
@@ -156,7 +171,10 @@ export const untilEnded = (
       Effect.flatMap(progress(instance, options.path), (now) =>
         now._tag === "Ended"
           ? Effect.succeed(now.successor)
-          : Ref.set(last, now.for).pipe(
+          : Effect.flatMap(
+            now._tag === "Waiting" ? Effect.succeed(now.for) : Effect.map(sweeper.sweep, describeInheritors),
+            (what) => Ref.set(last, what)
+          ).pipe(
             Effect.zipRight(Effect.timeoutOption(Queue.take(changes), lookAgain(looks))),
             Effect.zipRight(loop(looks + 1))
           ))

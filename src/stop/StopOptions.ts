@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { Address } from "../Address.ts"
 import type { KernelLock } from "../host/KernelLock.ts"
+import type { OpenLockFiles } from "../host/OpenLockFiles.ts"
 import type { PortOwners } from "../host/PortOwners.ts"
 import type { ProcessTable } from "../host/ProcessTable.ts"
 import type { Signals } from "../host/Signals.ts"
@@ -85,7 +86,14 @@ export const defaults = {
  * @since 0.1.0
  * @category models
  */
-export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | Signals | PortProbe | PortOwners
+export type Requirements =
+  | FileSystem.FileSystem
+  | KernelLock
+  | ProcessTable
+  | Signals
+  | PortProbe
+  | PortOwners
+  | OpenLockFiles
 
 /** The command that the user typed, without `--force`. */
 export const commandOf = ({ command }: StopOptions): string => command ?? "gateway stop"

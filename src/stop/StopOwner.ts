@@ -22,7 +22,8 @@
  *
  * `gateway exec` is a wrapper: it holds the lock, and runs another server as its command. SIGTERM goes to the wrapper, which relays
  * it, or to the command if the wrapper has ended. SIGKILL goes to the command and all its descendants, and then to the wrapper.
- * The stop of such an owner ends when the lock is free.
+ * The stop of such an owner ends when the lock is free. If the wrapper and the command have ended, and other processes still hold
+ * the lock that they inherited, the signals go to these processes. They are found by the lock file that they have open.
  *
  * @since 0.1.0
  */
@@ -35,11 +36,12 @@ import type { Holder } from "../GatewayLockError.ts"
 import { listenersAt, PortOwners } from "../host/PortOwners.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import * as ServiceUnit from "../host/ServiceUnit.ts"
-import type * as LockInspection from "../lock/LockInspection.ts"
+import * as LockInspection from "../lock/LockInspection.ts"
 import type * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { PortProbe, type PortState } from "../probe/PortProbe.ts"
+import * as InheritedLock from "./InheritedLock.ts"
 import { untilEnded, untilGone } from "./OwnerEnd.ts"
-import { OwnerNotEnded, OwnerSupervised, type StopError } from "./StopError.ts"
+import { OwnerNotEnded, OwnerSupervised, type OwnerUnverified, type StopError } from "./StopError.ts"
 import { commandOf, defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 import * as SupervisedOwner from "./SupervisedOwner.ts"
 import { currentAdvice, look, refused, signal } from "./VerifiedOwner.ts"
@@ -69,8 +71,13 @@ export type Outcome =
   }
   | {
     readonly _tag: "Stopped"
-    /** The pid of the owner's process. If the owner was `gateway exec` and had already ended, the pid of the command that it ran. */
+    /**
+     * The pid of the owner's process. If the owner was `gateway exec` and had already ended, the pid of the command that it ran. If
+     * the command had ended too, the pid of a process that had inherited the lock from it.
+     */
     readonly pid: number
+    /** The processes, in words, that had inherited the lock from `gateway exec`, and were signalled after the end of its command. */
+    readonly inheritors: ReadonlyArray<string>
     readonly record: OwnerRecord.OwnerRecord
     readonly killed: boolean
     readonly successor: Option.Option<Holder>
@@ -118,14 +125,70 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
     return { _tag: "NotRunning", left, port, listeners } satisfies Outcome
   })
 
-const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
+const refuseSupervised = (
+  { pid, record: { supervisor } }: { readonly pid: number; readonly record: OwnerRecord.OwnerRecord },
+  options: StopOptions
+) =>
   Effect.gen(function*() {
-    const { process: { pid }, record: { supervisor } } = owner
     const unit = supervisor === "systemd" ? yield* ServiceUnit.ofProcess(pid) : Option.none()
     const command = SupervisedOwner.stopCommand(supervisor, options.profile, unit)
     if (Option.isNone(command)) return
     return yield* new OwnerSupervised({ pid, supervisor, advice: `to stop it: ${command.value}` })
   })
+
+/** The owner to stop. `inherited` says that it has ended, and that `pid` is a process that inherited its lock and still holds it. */
+interface Found {
+  readonly inherited: boolean
+  readonly owner: Option.Option<{ readonly pid: number; readonly record: OwnerRecord.OwnerRecord }>
+  readonly state: LockInspection.LockState
+}
+
+/**
+ * Finds the owner and verifies it. If the owner was `gateway exec`, and the wrapper and its command have ended, finds the processes
+ * that inherited the lock and still hold it. Fails like `look` if there is no such process.
+ */
+const lookForOwner = (options: StopOptions): Effect.Effect<Found, OwnerUnverified, Requirements> =>
+  look(options).pipe(
+    Effect.map(({ owner, state }): Found => ({
+      inherited: false,
+      owner: Option.map(owner, ({ process, record }) => ({ pid: process.pid, record })),
+      state
+    })),
+    Effect.catchTag("OwnerUnverified", (error) =>
+      Effect.gen(function*() {
+        const state = yield* LockInspection.inspect(options.path)
+        const record = InheritedLock.isOrphaned(state)
+        if (Option.isNone(record)) return yield* error
+        if (yield* InheritedLock.isHeldHere(options.path)) {
+          return yield* refused(
+            "this command runs under a process that holds the lock, and would end with it",
+            `run this command from a shell that the gateway did not start: ${commandOf(options)}`
+          )
+        }
+        const [first] = yield* InheritedLock.inheritors(record.value, options.path)
+        if (first === undefined) return yield* error
+        return { inherited: true, owner: Option.some({ pid: first.process.pid, record: record.value }), state }
+      }))
+  )
+
+/**
+ * Signals the owner, as `signal` does. If the owner has ended, and other processes still hold the lock that they inherited, sends
+ * nothing and returns `false`.
+ */
+const signalUnlessInherited = (
+  record: OwnerRecord.OwnerRecord,
+  what: "SIGTERM" | "SIGKILL",
+  options: StopOptions
+): Effect.Effect<boolean, OwnerUnverified, Requirements> =>
+  Effect.catchTag(
+    signal(record, what, options),
+    "OwnerUnverified",
+    (error) =>
+      Effect.flatMap(
+        LockInspection.inspect(options.path),
+        (state) => Option.isSome(InheritedLock.isOrphaned(state)) ? Effect.succeed(false) : error
+      )
+  )
 
 /**
  * Ends the owner of a lock: sends SIGTERM, and with `force` SIGKILL if the owner does not end within `timeout`.
@@ -169,14 +232,30 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
   Effect.gen(function*() {
     const force = options.force === true
     const timeout = Duration.decode(options.timeout)
-    const { owner, state } = yield* look(options)
+    const { inherited, owner, state } = yield* lookForOwner(options)
     if (Option.isNone(owner)) return yield* notRunning(state, options)
-    const { process: { pid }, record } = owner.value
-    if ((options.supervised ?? (force ? "stop" : "refuse")) === "refuse") yield* refuseSupervised(owner.value, options)
+    const { pid, record } = owner.value
+    if (!inherited && (options.supervised ?? (force ? "stop" : "refuse")) === "refuse") {
+      yield* refuseSupervised(owner.value, options)
+    }
 
     const last = yield* Ref.make("it was told to stop just now")
-    const stopped = (killed: boolean) => (successor: Option.Option<Holder>) =>
-      Effect.as(untilGone(record), { _tag: "Stopped", pid, record, killed, successor } satisfies Outcome)
+    const term = yield* InheritedLock.makeSweeper(record, options.path, "SIGTERM")
+    const kill = yield* InheritedLock.makeSweeper(record, options.path, "SIGKILL")
+    const stopped = (killed: boolean, successor: Option.Option<Holder>) =>
+      Effect.gen(function*() {
+        yield* untilGone(record)
+        const byKill = yield* kill.signalled
+        const inheritors = [...new Set([...yield* term.signalled, ...byKill])]
+        return {
+          _tag: "Stopped",
+          pid,
+          record,
+          inheritors,
+          killed: killed || byKill.length > 0,
+          successor
+        } satisfies Outcome
+      })
     const notEnded = (killed: boolean, timeout: Duration.Duration, advice: string) =>
       Effect.flatMap(Ref.get(last), (waitingFor) =>
         new OwnerNotEnded({
@@ -187,14 +266,18 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
           advice
         }))
 
-    yield* signal(record, "SIGTERM", options)
-    const ended = yield* untilEnded(record, options, timeout, last)
-    if (Option.isSome(ended)) return yield* stopped(false)(ended.value)
+    if (!inherited) yield* signalUnlessInherited(record, "SIGTERM", options)
+    const ended = yield* untilEnded(record, options, timeout, last, term)
+    if (Option.isSome(ended)) return yield* stopped(false, ended.value)
     if (!force) {
       return yield* notEnded(false, timeout, `to end it at once: ${commandOf(options)} --force`)
     }
-    const killed = yield* signal(record, "SIGKILL", options)
-    const ended2 = yield* untilEnded(record, options, defaults.killTimeout, last)
-    if (Option.isSome(ended2)) return yield* stopped(killed)(ended2.value)
-    return yield* notEnded(killed, defaults.killTimeout, `to look at it: ps -o pid,stat,wchan,comm -p ${pid}`)
+    const killed = yield* signalUnlessInherited(record, "SIGKILL", options)
+    const ended2 = yield* untilEnded(record, options, defaults.killTimeout, last, kill)
+    if (Option.isSome(ended2)) return yield* stopped(killed, ended2.value)
+    return yield* notEnded(
+      killed || (yield* kill.signalled).length > 0,
+      defaults.killTimeout,
+      `to look at it: ps -o pid,stat,wchan,comm -p ${pid}`
+    )
   })

@@ -10,11 +10,12 @@ import * as Schedule from "effect/Schedule"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { hasOpen } from "../host/OpenFiles.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
-import { type Signal, type SignalFailed, Signals } from "../host/Signals.ts"
+import { type SignalFailed, Signals } from "../host/Signals.ts"
 import { type Advice, adviceFor } from "../internal/advice.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { childOf } from "../lock/PresentProcess.ts"
+import { familyOf, killAll } from "./KillAll.ts"
 import { OwnerUnverified } from "./StopError.ts"
 import { commandOf, type Requirements, type StopOptions } from "./StopOptions.ts"
 
@@ -85,19 +86,12 @@ const unlessGone = (send: Effect.Effect<void, SignalFailed>): Effect.Effect<bool
  * wrapper alone would leave them running. Skips a process that has already ended. Returns whether a signal was sent to at least
  * one process.
  */
-const killCommand = ({ record }: LockInspection.Owner) =>
-  Effect.gen(function*() {
-    const child = childOf(record)
-    const table = yield* ProcessTable
-    if (child === undefined || (yield* table.liveness(child)) !== "Alive") return false
-    const { send } = yield* Signals
-    // Each parent is killed before its children, so that it starts no new child in place of a killed one.
-    const sent = yield* Effect.forEach(
-      yield* table.tree([child.pid]),
-      (process) => unlessGone(send(process, "SIGKILL"))
-    )
-    return sent.includes(true)
-  })
+const killCommand = ({ record }: LockInspection.Owner) => {
+  const child = childOf(record)
+  return child === undefined
+    ? Effect.succeed(false)
+    : Effect.map(killAll((found) => familyOf([child, ...found])), (killed) => killed.length > 0)
+}
 
 /**
  * Returns the owner that the state of the lock names, if this owner may be signalled. Returns `None` if no process holds the
@@ -171,7 +165,7 @@ export const look = (
  */
 export const signal = (
   instance: OwnerRecord.OwnerRecord,
-  what: Signal,
+  what: "SIGTERM" | "SIGKILL",
   options: StopOptions
 ): Effect.Effect<boolean, OwnerUnverified, Requirements> =>
   Effect.gen(function*() {

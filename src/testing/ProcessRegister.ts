@@ -43,7 +43,7 @@ export const newProcess = (
     parent: options.parent ?? 0,
     state: "running",
     status: undefined,
-    onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
+    onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void, SIGSTOP: Effect.void },
     clock,
     gate: Effect.unsafeMakeLatch(true),
     gone: Effect.unsafeMakeLatch(false),
@@ -109,7 +109,8 @@ export const makeProcessRegister = (
       // The default actions of signal(7). `spawnProgram` replaces the action of SIGTERM.
       process.onSignal = {
         SIGTERM: endAll(process, "gone", "ends by SIGTERM"),
-        SIGKILL: endAll(process, "gone", "is killed")
+        SIGKILL: endAll(process, "gone", "is killed"),
+        SIGSTOP: Effect.asVoid(process.gate.close)
       }
       const lender = [...kernel.processes].find(({ serial }) => serial === options.inherits?.serial)
       for (const [fd, file] of lender?.files ?? []) process.files.set(fd, file)

@@ -101,8 +101,8 @@ export interface KernelProcess {
   state: "running" | "zombie" | "gone"
   /** The exit status. It is `undefined` until the status is known, and also if the program was killed. */
   status: number | undefined
-  /** What each signal does. Both effects complete at once, so the sender does not wait for the process to end. */
-  onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
+  /** What each signal does. Each effect completes at once, so the sender does not wait for the process to end. */
+  onSignal: { readonly [name in "SIGTERM" | "SIGKILL" | "SIGSTOP"]: Effect.Effect<void> }
   /** The clock of the host. SIGSTOP to the process does not stop this clock, and `stepWallClock` does not change it. */
   readonly clock: Clock.Clock
   /** A latch that is closed while the process is stopped by SIGSTOP. System calls and timers wait until it opens. */

@@ -6,7 +6,14 @@ import { ownedBy } from "../fixtures/records.ts"
 const address = { host: "127.0.0.1", port: 18789 }
 const free = { _tag: "Free" } as const
 
-const stopped = { _tag: "Stopped", pid: 4711, record: ownedBy("a"), killed: false, successor: Option.none() } as const
+const stopped = {
+  _tag: "Stopped",
+  pid: 4711,
+  record: ownedBy("a"),
+  inheritors: [],
+  killed: false,
+  successor: Option.none()
+} as const
 const notRunning = { _tag: "NotRunning", left: Option.none(), port: free, listeners: [] } as const
 
 describe("gateway stop says", () => {

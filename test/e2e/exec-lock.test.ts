@@ -271,6 +271,14 @@ describe("a command that leaves a daemon behind", () => {
         yield* killAndWait(daemon)
         const { code, stderr } = yield* wrapper.ended
         assert.strictEqual(code, 5, stderr)
+        assert.match(
+          stderr.trimEnd().split("\n").at(-1) ?? "",
+          new RegExp(
+            "gateway exec stopped: waited \\S.* for processes that its command left behind, released lock "
+              + Gateways.configLock(site)
+          )
+        )
+        assert.notInclude(stderr, "drained")
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
       })
   )

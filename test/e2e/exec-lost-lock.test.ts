@@ -47,6 +47,7 @@ const assertStopped = (
     const ended = yield* wrapper.ended
     assert.strictEqual(ended.code, 125, ended.stderr)
     assert.include(ended.stderr, `lost gateway lock at ${Gateways.configLock(site)}`)
+    assert.match(ended.stderr, /^ {2}to start again: +gateway exec .*-- <command>$/m)
     return ended
   })
 
@@ -138,7 +139,8 @@ describe.concurrent("gateway exec that loses its lock", () => {
       const wrapper = yield* Execs.start(site, ["sh", "-c", script], { flags: hurried })
       const daemon = yield* Execs.pidOf(wrapper, "daemon")
       yield* wrapper.line(/keep the lock/)
-      yield* assertStopped(site, wrapper, [daemon])
+      const { stderr } = yield* assertStopped(site, wrapper, [daemon])
+      assert.notInclude(stderr, "drained")
     }),
     skipped ?? Program.without("setsid")
   )

@@ -38,10 +38,26 @@ describe("gateway exec ends as its command", () => {
     Program.named("with 128 + n as pid 1 of a PID namespace", Program.noNamespaces),
     () =>
       Effect.gen(function*() {
-        for (const [name, status] of [["TERM", 143], ["KILL", 137]] as const) {
+        const statuses = {
+          HUP: 129,
+          INT: 130,
+          QUIT: 131,
+          ABRT: 134,
+          KILL: 137,
+          USR1: 138,
+          SEGV: 139,
+          PIPE: 141,
+          ALRM: 142,
+          TERM: 143,
+          XCPU: 152
+        }
+        for (const [name, status] of Object.entries(statuses)) {
           const site = yield* Gateways.newSite
-          const ended = yield* Execs.run(site, sh(`kill -${name} $$`), { under: Namespaces.pid })
-          assert.strictEqual(ended.code, status, ended.stderr)
+          const ended = yield* Execs.run(site, sh(`kill -${name} $$`), {
+            under: [...Namespaces.pid, "sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"]
+          })
+          assert.deepStrictEqual([name, ended.code, ended.signal], [name, status, null], ended.stderr)
+          assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
         }
       })
   )

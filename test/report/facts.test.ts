@@ -716,10 +716,26 @@ describe("advice about gateway exec", () => {
     facts(error, { ...start, ...more }).map(({ value }) => value)
 
   it("starts exec, not run, if exec was refused", () => {
-    const values = of(held({}), { isExec: true })
+    const values = of(held({}), { exec: { hasPort: true } })
     assert.include(values, "gateway exec --profile <name> --port <port> -- <command>")
     assert.isFalse(values.some((value) => value.includes("gateway run")), values.join("\n"))
   })
+
+  it.each([[true, "gateway exec -- <command>"], [false, "gateway exec --no-port -- <command>"]])(
+    "starts exec again after it has lost its lock; it has a port: %s",
+    (hasPort, command) => {
+      const lost = new Errors.LockLost({ path: "/l", reason: "the file was removed" })
+      const again = facts(lost, { ...start, exec: { hasPort } }).find(({ key }) => key === "run")
+      assert.strictEqual(again?.value, command)
+      const values = of(held({}), { exec: { hasPort } })
+      assert.include(
+        values,
+        hasPort
+          ? "gateway exec --profile <name> --port <port> -- <command>"
+          : "gateway exec --no-port --profile <name> -- <command>"
+      )
+    }
+  )
 
   it("names no port 0, which a holder without a port has in its record", () => {
     const values = of(held({ host: "", port: 0 }))

@@ -1,10 +1,13 @@
+import { FileSystem } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Layer, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as HealthProbe from "../../src/probe/HealthProbe.ts"
 import * as PortProbe from "../../src/probe/PortProbe.ts"
+import * as KillAll from "../../src/stop/KillAll.ts"
 import * as StopOwner from "../../src/stop/StopOwner.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
 import { callsOf, makeHost, noModeBits, noNamespaces, simulated } from "../fixtures/simulated.ts"
@@ -448,6 +451,8 @@ describe("StopOwner.stop, of a wrapper and its command", () => {
       assert.deepInclude(outcome, { _tag: "Stopped", killed: true, pid: wrapper.pid })
       assert.deepStrictEqual(signalled(host), [
         [wrapper.serial, "SIGTERM"],
+        [command.serial, "SIGSTOP"],
+        [grandchild?.serial ?? 0, "SIGSTOP"],
         [command.serial, "SIGKILL"],
         [grandchild?.serial ?? 0, "SIGKILL"],
         [wrapper.serial, "SIGKILL"]
@@ -465,6 +470,8 @@ describe("StopOwner.stop, of a wrapper and its command", () => {
       assert.deepInclude(outcome, { _tag: "Stopped", killed: true, pid: command.pid })
       assert.deepStrictEqual(signalled(host), [
         [command.serial, "SIGTERM"],
+        [command.serial, "SIGSTOP"],
+        [grandchild?.serial ?? 0, "SIGSTOP"],
         [command.serial, "SIGKILL"],
         [grandchild?.serial ?? 0, "SIGKILL"]
       ])
@@ -489,5 +496,131 @@ describe("StopOwner.stop, of a wrapper and its command", () => {
       yield* Wrapper.start(host, { ready: "none", listener: "stranger", behaviour: { _tag: "Stalls" } })
       const { outcome } = yield* stopped(host)
       assert.deepInclude(outcome, { _tag: "Stopped", killed: false })
+    }))
+})
+
+describe("StopOwner.stop, of a lock that a descendant of a dead command has inherited", () => {
+  const inherited = Effect.gen(function*() {
+    const host = yield* makeHost()
+    const { command, grandchild, wrapper } = yield* Wrapper.start(host, { ready: "none", listener: "grandchild" })
+    if (grandchild === undefined) return yield* Effect.dieMessage("there is no grandchild")
+    return { host, wrapper, command, grandchild }
+  })
+
+  simulated("SIGTERM goes to that descendant, which is named", () =>
+    Effect.gen(function*() {
+      const { command, grandchild, host, wrapper } = yield* inherited
+      yield* wrapper.kill
+      yield* command.kill
+      const { outcome } = yield* stopped(host)
+      assert.deepInclude(outcome, {
+        _tag: "Stopped",
+        killed: false,
+        pid: grandchild.pid,
+        inheritors: [`pid ${grandchild.pid} (worker)`]
+      })
+      assert.deepStrictEqual(signalled(host), [[grandchild.serial, "SIGTERM"]])
+      assert.deepStrictEqual(host.lockHolders(path), [])
+    }))
+
+  simulated(
+    "after SIGTERM to the command, the descendant that keeps the lock gets SIGTERM too",
+    () =>
+      Effect.gen(function*() {
+        const { command, grandchild, host, wrapper } = yield* inherited
+        yield* wrapper.kill
+        const { outcome } = yield* stopped(host)
+        assert.deepInclude(outcome, { _tag: "Stopped", killed: false, pid: command.pid })
+        assert.deepStrictEqual(signalled(host), [[command.serial, "SIGTERM"], [grandchild.serial, "SIGTERM"]])
+      })
+  )
+
+  simulated(
+    "if it ignores SIGTERM, the stop fails and names it, and with force it is killed",
+    () =>
+      Effect.gen(function*() {
+        const { command, grandchild, host, wrapper } = yield* inherited
+        yield* wrapper.kill
+        yield* command.kill
+        yield* grandchild.freeze
+        const { error } = yield* stopped(host, { timeout: "1 second" })
+        assert.deepInclude(error, { _tag: "OwnerNotEnded", pid: grandchild.pid, killed: false })
+        assert.include(error?.message, `its lock is still held by pid ${grandchild.pid} (worker), which inherited it`)
+        assert.match(error?.message ?? "", /to end it at once: gateway stop --force$/)
+        const { outcome } = yield* stopped(host, { timeout: "1 second", force: true })
+        assert.deepInclude(outcome, { _tag: "Stopped", killed: true, pid: grandchild.pid })
+        assert.isFalse(grandchild.isRunning())
+        assert.deepStrictEqual(host.lockHolders(path), [])
+      })
+  )
+
+  simulated("a stop that runs under the descendant is refused", () =>
+    Effect.gen(function*() {
+      const { command, grandchild, host, wrapper } = yield* inherited
+      yield* wrapper.kill
+      yield* command.kill
+      const { error } = yield* stopped(host, {}, { parent: grandchild.pid })
+      assert.deepInclude(error, { _tag: "OwnerUnverified" })
+      assert.include(error?.message, "this command runs under a process that holds the lock, and would end with it")
+      assert.deepStrictEqual(signalled(host), [])
+    }))
+
+  simulated("a process that only has the lock file open is not signalled", () =>
+    Effect.gen(function*() {
+      const { command, grandchild, host, wrapper } = yield* inherited
+      const reader = yield* host.spawn(
+        Effect.scoped(Effect.zipRight(
+          Effect.flatMap(FileSystem.FileSystem, (fs) => fs.open(path, { flag: "r" })),
+          Effect.never
+        ))
+      )
+      yield* host.settle
+      yield* wrapper.kill
+      yield* command.kill
+      yield* grandchild.freeze
+      yield* stopped(host, { force: true, timeout: "1 second" })
+      assert.isTrue(reader.isRunning())
+      assert.isFalse(grandchild.isRunning())
+    }))
+})
+
+describe("killAll", () => {
+  /** A parent that forks one child after each search, as long as it is neither suspended nor killed. */
+  const forking = (children: number) =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const parent = yield* host.spawn(Effect.never)
+      const family: Array<SimulatedHost.SimulatedProcess<never, never>> = [parent]
+      const isActive = (serial: number) =>
+        !host.trace().some((entry) => Option.contains(entry.serial, serial) && /^gets SIG(STOP|KILL)$/.test(entry.name))
+      const fork = Effect.gen(function*() {
+        const last = family.at(-1)
+        if (last === undefined || family.length > children || !isActive(last.serial)) return
+        family.push(yield* host.spawn(Effect.never, { parent: last.pid }))
+      })
+      return { host, parent, family, fork }
+    })
+
+  simulated("kills a process that is forked between the search and the signal", () =>
+    Effect.gen(function*() {
+      const { family, fork, host, parent } = yield* forking(5)
+      const killer = yield* host.spawn(Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        const root = yield* table.identify(parent.pid)
+        return yield* KillAll.killAll((found) => Effect.tap(KillAll.familyOf([root, ...found]), () => fork))
+      }))
+      yield* host.settle
+      yield* toItsEnd(host, killer)
+      assert.strictEqual(family.length, 6)
+      assert.deepStrictEqual(family.filter((process) => process.isRunning()), [])
+    }))
+
+  simulated("kills nobody if there is nobody", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const killer = yield* host.spawn(KillAll.killAll(() => Effect.succeed([])))
+      yield* host.settle
+      assert.deepStrictEqual(yield* killer.exit, Exit.succeed([]))
+      assert.deepStrictEqual(signalled(host), [])
     }))
 })
