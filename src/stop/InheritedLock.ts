@@ -111,15 +111,17 @@ export interface Sweeper {
 
 /**
  * Makes a `Sweeper`. With SIGTERM, each inheritor gets the signal once. With SIGKILL, the inheritors and their descendants are killed,
- * and those that they start meanwhile.
+ * and those that they start meanwhile. `isDue` says that the lock is known to be left to its inheritors, so that the first call of
+ * `sweep` searches.
  */
 export const makeSweeper = (
   instance: OwnerRecord.OwnerRecord,
   path: string,
-  signal: "SIGTERM" | "SIGKILL"
+  signal: "SIGTERM" | "SIGKILL",
+  isDue: boolean
 ): Effect.Effect<Sweeper> =>
   Effect.gen(function*() {
-    const due = yield* Ref.make(Option.none<bigint>())
+    const due = yield* Ref.make(isDue ? Option.some(yield* Clock.currentTimeNanos) : Option.none<bigint>())
     const seen = yield* Ref.make<ReadonlyArray<string>>([])
     const signalled = yield* Ref.make<ReadonlyMap<string, string>>(new Map())
     const note = ({ name, process: { pid, startTime } }: Inheritor) =>

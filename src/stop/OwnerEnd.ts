@@ -134,7 +134,7 @@ const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, 
   })
 
 /** What the stop waits for while processes that inherited the lock hold it. */
-const describeInheritors = (inheritors: ReadonlyArray<string>): string =>
+export const describeInheritors = (inheritors: ReadonlyArray<string>): string =>
   `its process has ended, but its lock is still held by ${
     inheritors.length === 0
       ? "another process, perhaps a child process"

@@ -40,7 +40,7 @@ import * as LockInspection from "../lock/LockInspection.ts"
 import type * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { PortProbe, type PortState } from "../probe/PortProbe.ts"
 import * as InheritedLock from "./InheritedLock.ts"
-import { untilEnded, untilGone } from "./OwnerEnd.ts"
+import { describeInheritors, untilEnded, untilGone } from "./OwnerEnd.ts"
 import { OwnerNotEnded, OwnerSupervised, type OwnerUnverified, type StopError } from "./StopError.ts"
 import { commandOf, defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 import * as SupervisedOwner from "./SupervisedOwner.ts"
@@ -240,22 +240,15 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
     }
 
     const last = yield* Ref.make("it was told to stop just now")
-    const term = yield* InheritedLock.makeSweeper(record, options.path, "SIGTERM")
-    const kill = yield* InheritedLock.makeSweeper(record, options.path, "SIGKILL")
-    const stopped = (killed: boolean, successor: Option.Option<Holder>) =>
-      Effect.gen(function*() {
-        yield* untilGone(record)
-        const byKill = yield* kill.signalled
-        const inheritors = [...new Set([...yield* term.signalled, ...byKill])]
-        return {
-          _tag: "Stopped",
-          pid,
-          record,
-          inheritors,
-          killed: killed || byKill.length > 0,
-          successor
-        } satisfies Outcome
-      })
+    const term = yield* InheritedLock.makeSweeper(record, options.path, "SIGTERM", inherited)
+    const stopped = (killed: boolean, inheritors: ReadonlyArray<string>) => (successor: Option.Option<Holder>) =>
+      Effect.as(
+        untilGone(record),
+        { _tag: "Stopped", pid, record, inheritors: [...new Set(inheritors)], killed, successor } satisfies Outcome
+      )
+    /** Signals the inheritors of the lock at once. The signal must not depend on `timeout`, which may be short. */
+    const sweepNow = ({ sweep }: InheritedLock.Sweeper) =>
+      Effect.flatMap(sweep, (names) => Ref.set(last, describeInheritors(names)))
     const notEnded = (killed: boolean, timeout: Duration.Duration, advice: string) =>
       Effect.flatMap(Ref.get(last), (waitingFor) =>
         new OwnerNotEnded({
@@ -266,18 +259,21 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
           advice
         }))
 
-    if (!inherited) yield* signalUnlessInherited(record, "SIGTERM", options)
+    yield* inherited ? sweepNow(term) : signalUnlessInherited(record, "SIGTERM", options)
     const ended = yield* untilEnded(record, options, timeout, last, term)
-    if (Option.isSome(ended)) return yield* stopped(false, ended.value)
+    const asked = yield* term.signalled
+    if (Option.isSome(ended)) return yield* stopped(false, asked)(ended.value)
     if (!force) {
       return yield* notEnded(false, timeout, `to end it at once: ${commandOf(options)} --force`)
     }
-    const killed = yield* signalUnlessInherited(record, "SIGKILL", options)
+    const isLeft = inherited || asked.length > 0
+    const kill = yield* InheritedLock.makeSweeper(record, options.path, "SIGKILL", isLeft)
+    const killed = isLeft
+      ? yield* Effect.as(sweepNow(kill), false)
+      : yield* signalUnlessInherited(record, "SIGKILL", options)
     const ended2 = yield* untilEnded(record, options, defaults.killTimeout, last, kill)
-    if (Option.isSome(ended2)) return yield* stopped(killed, ended2.value)
-    return yield* notEnded(
-      killed || (yield* kill.signalled).length > 0,
-      defaults.killTimeout,
-      `to look at it: ps -o pid,stat,wchan,comm -p ${pid}`
-    )
+    const swept = yield* kill.signalled
+    const isKilled = killed || swept.length > 0
+    if (Option.isSome(ended2)) return yield* stopped(isKilled, [...asked, ...swept])(ended2.value)
+    return yield* notEnded(isKilled, defaults.killTimeout, `to look at it: ps -o pid,stat,wchan,comm -p ${pid}`)
   })
