@@ -20,6 +20,15 @@ const Shown = Schema.Record({ key: Schema.String, value: Schema.String })
 
 const Ran = Schema.Struct({ status: Schema.Number, stderr: Schema.String, stdout: Schema.String })
 
+/** How a unit ended for good: its state, how long its main process lived, and what that process wrote. */
+const Over = Schema.Struct({
+  ActiveState: Schema.String,
+  ExecMainStatus: Schema.String,
+  NRestarts: Schema.String,
+  tookMs: Schema.Number,
+  log: Schema.String
+})
+
 const Seen = Schema.parseJson(Schema.Struct({
   service: Schema.Struct({
     started: Schema.Number,
@@ -95,6 +104,45 @@ const Seen = Schema.parseJson(Schema.Struct({
     instances: Schema.Number,
     mismatch: Shown,
     log: Schema.String
+  }),
+  exec: Schema.Struct({
+    wrapped: Schema.Struct({
+      started: Schema.Number,
+      first: Schema.Struct({ pid: Schema.Number, got: Schema.Array(Schema.String), isChild: Schema.Boolean }),
+      record: Schema.Struct({
+        mode: Schema.String,
+        phase: Schema.String,
+        supervisor: Schema.String,
+        isMain: Schema.Boolean
+      }),
+      before: Shown,
+      said: Schema.String,
+      copies: Schema.Record({ key: Schema.String, value: Over }),
+      fed: Schema.Struct({ NRestarts: Schema.String, ActiveState: Schema.String, isSame: Schema.Boolean }),
+      hung: Schema.Struct({ NRestarts: Schema.String, firstLives: Schema.Boolean }),
+      killed: Schema.Struct({ NRestarts: Schema.String, secondLives: Schema.Boolean }),
+      stop: Schema.Struct({
+        stopped: Schema.Number,
+        Result: Schema.String,
+        ActiveState: Schema.String,
+        thirdLives: Schema.Boolean,
+        left: Schema.Array(Schema.String)
+      })
+    }),
+    speaking: Schema.Struct({
+      started: Schema.Number,
+      ActiveState: Schema.String,
+      StatusText: Schema.String,
+      phase: Schema.String
+    }),
+    refused: Schema.Struct({ refused: Schema.String, after: Schema.String, log: Schema.String }),
+    unhealthy: Schema.Struct({
+      refused: Schema.String,
+      after: Schema.String,
+      answered: Schema.Boolean,
+      log: Schema.String
+    }),
+    own: Schema.Record({ key: Schema.String, value: Shown })
   })
 }))
 
@@ -111,7 +159,9 @@ const staged = Effect.acquireRelease(
     const folder = Fs.mkdtempSync("/var/tmp/gateway-lock-systemd-")
     Fs.cpSync(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
     Fs.writeFileSync(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
-    Fs.copyFileSync(support("insideSystemd.mjs"), Path.join(folder, "insideSystemd.mjs"))
+    for (const name of ["insideSystemd.mjs", "execInsideSystemd.mjs"]) {
+      Fs.copyFileSync(support(name), Path.join(folder, name))
+    }
     if (Program.kernelLocks) {
       const addon = Path.dirname(createRequire(Program.main).resolve("fs-native-extensions/package.json"))
       Fs.cpSync(addon, Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
@@ -132,7 +182,7 @@ const scenes = await (skipped === undefined
         Path.join(folder, "insideSystemd.mjs"),
         Path.join(folder, "dist", "main.js")
       ],
-      { cwd: "/", env: { PATH: Program.searchPath, WITH_SYSTEMD_S: "150" }, patience: "160 seconds" }
+      { cwd: "/", env: { PATH: Program.searchPath, WITH_SYSTEMD_S: "200" }, patience: "210 seconds" }
     )
     const { code, stderr, stdout } = yield* played.ended
     assert.strictEqual(code, 0, `${stdout}${stderr}`)
@@ -439,4 +489,79 @@ describe("socket activation", () => {
     assert.strictEqual(activation.mismatch.ExecMainStatus, "1")
     assert.include(activation.log, "the passed socket listens on ws://127.0.0.1:21805")
   })
+})
+
+describe("a service that gateway exec runs (X8)", () => {
+  scene("starts once the command listens, and the wrapper is its main process", ({ exec: { wrapped } }) => {
+    assert.strictEqual(wrapped.started, 0)
+    assert.strictEqual(wrapped.before.ActiveState, "active")
+    assert.match(wrapped.before.StatusText ?? "", /^running \/.*node$/)
+    assert.deepStrictEqual({ ...wrapped.record }, {
+      mode: "exec",
+      phase: "listening",
+      supervisor: "systemd",
+      isMain: true
+    })
+    assert.isTrue(wrapped.first.isChild)
+  })
+
+  scene("can send its own notifications, but is not asked to feed the watchdog", ({ exec: { speaking, wrapped } }) => {
+    assert.deepStrictEqual(wrapped.first.got, ["NOTIFY_SOCKET"])
+    assert.strictEqual(wrapped.said, "said by the command")
+    // The wrapper has not sent READY=1 here: its own rule does not hold.
+    assert.deepStrictEqual({ ...speaking }, { started: 0, ActiveState: "active", StatusText: "own", phase: "starting" })
+  })
+
+  scene("is kept from the watchdog by the wrapper, until the wrapper hangs", ({ exec: { wrapped } }) => {
+    assert.deepStrictEqual({ ...wrapped.fed }, { NRestarts: "0", ActiveState: "active", isSame: true })
+    assert.deepStrictEqual({ ...wrapped.hung }, { NRestarts: "1", firstLives: false })
+  })
+
+  scene("is restarted after SIGKILL of the wrapper, and its old command has ended", ({ exec: { wrapped } }) => {
+    assert.deepStrictEqual({ ...wrapped.killed }, { NRestarts: "2", secondLives: false })
+  })
+
+  scene("stops with its command", ({ exec: { wrapped } }) => {
+    assert.deepStrictEqual({ ...wrapped.stop, left: [...wrapped.stop.left] }, {
+      stopped: 0,
+      Result: "success",
+      ActiveState: "inactive",
+      thirdLives: false,
+      left: []
+    })
+  })
+
+  scene("is restarted after 75, and runs once the lock is free", ({ exec: { refused } }) => {
+    assert.strictEqual(refused.refused, "75")
+    assert.strictEqual(refused.after, "active")
+    assert.include(refused.log, "GatewayLockError: gateway already running (pid ")
+  })
+
+  scene("is restarted after 125, and runs once the port is free", ({ exec: { unhealthy } }) => {
+    assert.strictEqual(unhealthy.refused, "125")
+    assert.strictEqual(unhealthy.after, "active")
+    assert.isTrue(unhealthy.answered)
+    assert.include(unhealthy.log, "existing gateway did not become healthy after 1000ms")
+  })
+
+  scene("is restarted after the command's own 75 and 125, and not after its own 78", ({ exec: { own } }) => {
+    assert.deepStrictEqual(own, {
+      "75": { ActiveState: "active", NRestarts: "1" },
+      "78": { ActiveState: "failed", NRestarts: "0" },
+      "125": { ActiveState: "active", NRestarts: "1" }
+    })
+  })
+})
+
+describe("a start beside a healthy command of gateway exec (X11)", () => {
+  for (const name of ["run", "exec"]) {
+    scene(`by ${name} exits 78 at once, and is not restarted`, ({ exec: { wrapped } }) => {
+      const { log, tookMs, ...seen } = wrapped.copies[name] ?? assert.fail(`no ${name}`)
+      assert.deepStrictEqual({ ...seen }, { ActiveState: "failed", ExecMainStatus: "78", NRestarts: "0" }, log)
+      // An unhealthy owner would be waited for, for five minutes.
+      assert.isBelow(tookMs, 10_000)
+      assert.include(log, "existing gateway is healthy, exiting with code 78 to prevent a systemd Restart=always loop")
+      assert.isTrue(wrapped.fed.isSame)
+    })
+  }
 })
