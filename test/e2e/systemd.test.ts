@@ -129,6 +129,15 @@ const Seen = Schema.parseJson(Schema.Struct({
         left: Schema.Array(Schema.String)
       })
     }),
+    documented: Schema.Struct({
+      started: Schema.Number,
+      phase: Schema.String,
+      isChild: Schema.Boolean,
+      isRoot: Schema.Boolean,
+      stopped: Schema.Number,
+      Result: Schema.String,
+      log: Schema.String
+    }),
     speaking: Schema.Struct({
       started: Schema.Number,
       ActiveState: Schema.String,
@@ -503,6 +512,17 @@ describe("a service that gateway exec runs (X8)", () => {
       isMain: true
     })
     assert.isTrue(wrapped.first.isChild)
+  })
+
+  scene("runs as a user of its own, as docs/any-server.md shows", ({ exec: { documented: { log, ...seen } } }) => {
+    assert.deepStrictEqual({ ...seen }, {
+      started: 0,
+      phase: "listening",
+      isChild: true,
+      isRoot: false,
+      stopped: 0,
+      Result: "success"
+    }, log)
   })
 
   scene("can send its own notifications, but is not asked to feed the watchdog", ({ exec: { speaking, wrapped } }) => {

@@ -62,10 +62,10 @@ export const execScenes = ({ gateway, show, systemctl, unitFolder, until }) => {
     return unit
   }
   const log = (name) => readFileSync(`${folder}/${name}.log`, "utf8")
-  const record = (profile) => {
+  const record = (profile, folder = stateDir(profile)) => {
     try {
-      const name = readdirSync(`${stateDir(profile)}/locks`).find((name) => /^gateway\.[0-9a-f]{8}\.lock$/.test(name))
-      return JSON.parse(readFileSync(`${stateDir(profile)}/locks/${name}`, "utf8"))
+      const name = readdirSync(`${folder}/locks`).find((name) => /^gateway\.[0-9a-f]{8}\.lock$/.test(name))
+      return JSON.parse(readFileSync(`${folder}/locks/${name}`, "utf8"))
     } catch {
       // There is no lock file, or its owner writes it at this moment.
       return {}
@@ -136,6 +136,21 @@ export const execScenes = ({ gateway, show, systemctl, unitFolder, until }) => {
         killed,
         stop: { stopped, ...show(unit, "Result", "ActiveState"), thirdLives: lives(third.pid), left: readdirSync(`${stateDir("wrapped")}/locks`) }
       }
+    },
+
+    async documented() {
+      // The unit of docs/any-server.md: a user of its own, and the state directory that systemd makes for it.
+      const unit = write("documented", ["exec", "--profile", "documented", "--port", "21823", "--ready", "port", "--", ...serve], [
+        "DynamicUser=yes",
+        "StateDirectory=gateway-lock/documented",
+        "Environment=GATEWAY_STATE_DIR=/var/lib/gateway-lock/documented"
+      ])
+      const started = systemctl("start", unit).status
+      const { child, phase } = record("documented", "/var/lib/gateway-lock/documented")
+      const answer = await ask(21823)
+      const uid = answer === undefined ? 0 : Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${answer.pid}/status`, "utf8"))?.[1])
+      const seen = { started, phase: phase ?? "none", isChild: answer !== undefined && child?.pid === answer.pid, isRoot: uid === 0 }
+      return { ...seen, stopped: systemctl("stop", unit).status, ...show(unit, "Result"), log: `${systemctl("status", "--no-pager", unit).stdout}${log("documented")}` }
     },
 
     async speaking() {
