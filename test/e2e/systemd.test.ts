@@ -16,6 +16,15 @@ const Shown = Schema.Record({ key: Schema.String, value: Schema.String })
 
 const Ran = Schema.Struct({ status: Schema.Number, stderr: Schema.String, stdout: Schema.String })
 
+/** How a unit ended for good: its state, how long its main process lived, and what that process wrote. */
+const Over = Schema.Struct({
+  ActiveState: Schema.String,
+  ExecMainStatus: Schema.String,
+  NRestarts: Schema.String,
+  tookMs: Schema.Number,
+  log: Schema.String
+})
+
 const Seen = Schema.Struct({
   service: Schema.Struct({
     started: Schema.Number,
@@ -91,13 +100,63 @@ const Seen = Schema.Struct({
     instances: Schema.Number,
     mismatch: Shown,
     log: Schema.String
+  }),
+  exec: Schema.Struct({
+    wrapped: Schema.Struct({
+      started: Schema.Number,
+      first: Schema.Struct({ pid: Schema.Number, got: Schema.Array(Schema.String), isChild: Schema.Boolean }),
+      record: Schema.Struct({
+        mode: Schema.String,
+        phase: Schema.String,
+        supervisor: Schema.String,
+        isMain: Schema.Boolean
+      }),
+      before: Shown,
+      said: Schema.String,
+      copies: Schema.Record({ key: Schema.String, value: Over }),
+      fed: Schema.Struct({ NRestarts: Schema.String, ActiveState: Schema.String, isSame: Schema.Boolean }),
+      hung: Schema.Struct({ NRestarts: Schema.String, firstLives: Schema.Boolean }),
+      killed: Schema.Struct({ NRestarts: Schema.String, secondLives: Schema.Boolean }),
+      stop: Schema.Struct({
+        stopped: Schema.Number,
+        Result: Schema.String,
+        ActiveState: Schema.String,
+        thirdLives: Schema.Boolean,
+        left: Schema.Array(Schema.String)
+      })
+    }),
+    documented: Schema.Struct({
+      started: Schema.Number,
+      phase: Schema.String,
+      isChild: Schema.Boolean,
+      isRoot: Schema.Boolean,
+      stopped: Schema.Number,
+      Result: Schema.String,
+      log: Schema.String
+    }),
+    speaking: Schema.Struct({
+      started: Schema.Number,
+      ActiveState: Schema.String,
+      StatusText: Schema.String,
+      phase: Schema.String
+    }),
+    refused: Schema.Struct({ refused: Schema.String, after: Schema.String, log: Schema.String }),
+    unhealthy: Schema.Struct({
+      refused: Schema.String,
+      after: Schema.String,
+      answered: Schema.Boolean,
+      log: Schema.String
+    }),
+    own: Schema.Record({ key: Schema.String, value: Shown })
   })
 })
 
 const skipped = Program.noSystemd
 
 /** Boots systemd once for all tests below, because a boot takes half a minute. */
-const scenes = await (skipped === undefined ? Systemd.play("insideSystemd.mjs", Seen, 150) : undefined)
+const scenes = await (skipped === undefined
+  ? Systemd.play(["insideSystemd.mjs", "execInsideSystemd.mjs"], Seen, 200)
+  : undefined)
 
 const scene = (name: string, test: (seen: typeof Seen.Type) => void) =>
   it.skipIf(scenes === undefined)(Program.named(name, skipped), () => {
@@ -394,4 +453,90 @@ describe("socket activation", () => {
     assert.strictEqual(activation.mismatch.ExecMainStatus, "1")
     assert.include(activation.log, "the passed socket listens on ws://127.0.0.1:21805")
   })
+})
+
+describe("a service that gateway exec runs (X8)", () => {
+  scene("starts once the command listens, and the wrapper is its main process", ({ exec: { wrapped } }) => {
+    assert.strictEqual(wrapped.started, 0)
+    assert.strictEqual(wrapped.before.ActiveState, "active")
+    assert.match(wrapped.before.StatusText ?? "", /^running \/.*node$/)
+    assert.deepStrictEqual({ ...wrapped.record }, {
+      mode: "exec",
+      phase: "listening",
+      supervisor: "systemd",
+      isMain: true
+    })
+    assert.isTrue(wrapped.first.isChild)
+  })
+
+  scene("runs as a user of its own, as docs/any-server.md shows", ({ exec: { documented: { log, ...seen } } }) => {
+    assert.deepStrictEqual({ ...seen }, {
+      started: 0,
+      phase: "listening",
+      isChild: true,
+      isRoot: false,
+      stopped: 0,
+      Result: "success"
+    }, log)
+  })
+
+  scene("can send its own notifications, but is not asked to feed the watchdog", ({ exec: { speaking, wrapped } }) => {
+    assert.deepStrictEqual(wrapped.first.got, ["NOTIFY_SOCKET"])
+    assert.strictEqual(wrapped.said, "said by the command")
+    // The wrapper has not sent READY=1 here: its own rule does not hold.
+    assert.deepStrictEqual({ ...speaking }, { started: 0, ActiveState: "active", StatusText: "own", phase: "starting" })
+  })
+
+  scene("is kept from the watchdog by the wrapper, until the wrapper hangs", ({ exec: { wrapped } }) => {
+    assert.deepStrictEqual({ ...wrapped.fed }, { NRestarts: "0", ActiveState: "active", isSame: true })
+    assert.deepStrictEqual({ ...wrapped.hung }, { NRestarts: "1", firstLives: false })
+  })
+
+  scene("is restarted after SIGKILL of the wrapper, and its old command has ended", ({ exec: { wrapped } }) => {
+    assert.deepStrictEqual({ ...wrapped.killed }, { NRestarts: "2", secondLives: false })
+  })
+
+  scene("stops with its command", ({ exec: { wrapped } }) => {
+    assert.deepStrictEqual({ ...wrapped.stop, left: [...wrapped.stop.left] }, {
+      stopped: 0,
+      Result: "success",
+      ActiveState: "inactive",
+      thirdLives: false,
+      left: []
+    })
+  })
+
+  scene("is restarted after 75, and runs once the lock is free", ({ exec: { refused } }) => {
+    assert.strictEqual(refused.refused, "75")
+    assert.strictEqual(refused.after, "active")
+    assert.include(refused.log, "GatewayLockError: gateway already running (pid ")
+  })
+
+  scene("is restarted after 125, and runs once the port is free", ({ exec: { unhealthy } }) => {
+    assert.strictEqual(unhealthy.refused, "125")
+    assert.strictEqual(unhealthy.after, "active")
+    assert.isTrue(unhealthy.answered)
+    assert.include(unhealthy.log, "existing gateway did not become healthy after 1000ms")
+  })
+
+  scene("is restarted after the command's own 75 and 125, and not after its own 78", ({ exec: { own } }) => {
+    assert.deepStrictEqual(own, {
+      "75": { ActiveState: "active", NRestarts: "1" },
+      "78": { ActiveState: "failed", NRestarts: "0" },
+      "125": { ActiveState: "active", NRestarts: "1" }
+    })
+  })
+})
+
+describe("a start beside a healthy command of gateway exec (X11)", () => {
+  for (const name of ["run", "exec"]) {
+    scene(`by ${name} exits 78 at once, and is not restarted`, ({ exec: { wrapped } }) => {
+      const { log, tookMs, ...seen } = wrapped.copies[name] ?? assert.fail(`no ${name}`)
+      assert.deepStrictEqual({ ...seen }, { ActiveState: "failed", ExecMainStatus: "78", NRestarts: "0" }, log)
+      // An unhealthy owner would be waited for, for five minutes.
+      assert.isBelow(tookMs, 10_000)
+      assert.include(log, "existing gateway is healthy, exiting with code 78 to prevent a systemd Restart=always loop")
+      assert.isTrue(wrapped.fed.isSame)
+    })
+  }
 })

@@ -228,6 +228,13 @@ export type Tracing = readonly [
   tampering?: { readonly point: Pick<Point, "name" | "ordinal">; readonly tamper: Tamper }
 ]
 
+/** The environment of a traced program: one thread for file calls, and an instance id that the test knows. */
+export const environment = {
+  UV_THREADPOOL_SIZE: "1",
+  NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
+  PINNED_INSTANCE: tracedInstance
+}
+
 /**
  * Options that start a gateway of the site under strace. strace runs as a detached grandchild (`-D`), so the pid of the
  * started process is that of the gateway itself.
@@ -260,11 +267,7 @@ export const options = (
     ]),
     "--"
   ],
-  env: {
-    UV_THREADPOOL_SIZE: "1",
-    NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
-    PINNED_INSTANCE: tracedInstance
-  },
+  env: environment,
   // A gateway on 127.0.0.1 binds only this address. A gateway on another address also binds 127.0.0.1, as a guard against
   // gateways on other addresses. So with 127.0.0.2, the run contains the calls for both addresses.
   flags: filter === "sockets" ? ["--host", "127.0.0.2"] : []

@@ -188,7 +188,7 @@ export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Eff
   })
 
 /** Sets the times of all files in the lock folder back by an hour. */
-const letAnHourPass = (site: Gateways.Site): Effect.Effect<void> =>
+export const letAnHourPass = (site: Gateways.Site): Effect.Effect<void> =>
   Effect.flatMap(Gateways.namesIn(Gateways.locksFolder(site)), (names) =>
     Effect.promise(async () => {
       for (const name of names) {
@@ -211,7 +211,7 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
  * Whether a file in the lock folder is empty. Without kernel locks, an empty lock file may belong to a start that is about to write
  * its record. So the next start takes over an empty file only once the file is old.
  */
-const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
+export const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
   Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
 
 /** Checks that the port of a site is free. */

@@ -7,6 +7,7 @@ import { get } from "node:http"
 import { createServer } from "node:net"
 import { dirname } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { execScenes } from "./execInsideSystemd.mjs"
 
 const [staged] = process.argv.slice(2)
 // The program is copied to /run, because a unit with PrivateTmp= does not see the host's /var/tmp.
@@ -409,13 +410,19 @@ const scenes = {
   }
 }
 
-const seen = {}
-for (const [name, play] of Object.entries(scenes)) {
-  try {
-    seen[name] = await play()
-  } catch (error) {
-    seen[name] = { error: String(error?.stack ?? error) }
+/** Plays scenes one after the other. A scene that fails leaves its error instead of what it saw. */
+const playAll = async (scenes) => {
+  const seen = {}
+  for (const [name, play] of Object.entries(scenes)) {
+    try {
+      seen[name] = await play()
+    } catch (error) {
+      seen[name] = { error: String(error?.stack ?? error) }
+    }
   }
+  return seen
 }
+const seen = await playAll(scenes)
+seen.exec = await playAll(execScenes({ gateway, show, systemctl, unitFolder, until }))
 console.log(JSON.stringify(seen))
 process.exit(0)

@@ -13,16 +13,16 @@ import * as Program from "./program.ts"
 const support = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 /**
- * Copies the program, its addon and the script to a folder that the systemd of this test can see. That systemd has its own `/tmp`,
+ * Copies the program, its addon and the scripts to a folder that the systemd of this test can see. That systemd has its own `/tmp`,
  * so it could not see a checkout in the host's `/tmp`.
  */
-const staged = (script: string) =>
+const staged = (scripts: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const folder = Fs.mkdtempSync("/var/tmp/gateway-lock-systemd-")
       Fs.cpSync(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
       Fs.writeFileSync(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
-      Fs.copyFileSync(support(script), Path.join(folder, script))
+      for (const script of scripts) Fs.copyFileSync(support(script), Path.join(folder, script))
       if (Program.kernelLocks) {
         const addon = Path.dirname(createRequire(Program.main).resolve("fs-native-extensions/package.json"))
         Fs.cpSync(addon, Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
@@ -32,12 +32,19 @@ const staged = (script: string) =>
     (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
   )
 
-/** Boots a systemd, runs a script of this folder under it, and returns what the script prints last, which must be JSON. */
-export const play = <A, I>(script: string, Seen: Schema.Schema<A, I>, seconds: number): Promise<A> =>
+/**
+ * Boots a systemd, runs the first of these scripts of this folder under it, and returns what the script prints last, which must be
+ * JSON. The script may import the other ones.
+ */
+export const play = <A, I>(
+  scripts: readonly [string, ...Array<string>],
+  Seen: Schema.Schema<A, I>,
+  seconds: number
+): Promise<A> =>
   Effect.scoped(Effect.gen(function*() {
-    const folder = yield* staged(script)
+    const folder = yield* staged(scripts)
     const played = yield* Processes.start(
-      [support("with-systemd"), process.execPath, Path.join(folder, script), Path.join(folder, "dist", "main.js")],
+      [support("with-systemd"), process.execPath, Path.join(folder, scripts[0]), Path.join(folder, "dist", "main.js")],
       {
         cwd: "/",
         env: { PATH: Program.searchPath, WITH_SYSTEMD_S: String(seconds) },

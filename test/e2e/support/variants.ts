@@ -57,13 +57,15 @@ export const each = (
   name: string,
   reason: string | undefined,
   test: (main: string, variant: Variant) => Effect.Effect<void, never, Scope.Scope>,
-  variants: ReadonlyArray<Variant> = all
+  variants: ReadonlyArray<Variant> = all,
+  timeout?: number
 ): void => {
   for (const variant of variants) {
     const skipped = reason ?? variant.skipped
     it.scopedLive.skipIf(skipped !== undefined)(
       Program.named(`${name}, ${variant.name}`, skipped),
-      () => Effect.flatMap(variant.main, (main) => test(main, variant))
+      () => Effect.flatMap(variant.main, (main) => test(main, variant)),
+      timeout
     )
   }
 }
