@@ -92,7 +92,7 @@ const given = <A>(setting: Parameters<typeof decodeGiven<A>>[0], raw: string | u
     : decodeGiven(setting, { raw, source: `--${setting.flag ?? setting.name}` })
 
 /** The parsed flags of `exec`. */
-interface Flags {
+export interface Flags {
   readonly ready: Option.Option<LockFile.OwnerRecord.Ready>
   readonly startTimeout: Duration.Duration
   readonly stopTimeout: Duration.Duration
@@ -323,7 +323,11 @@ const Live = Layer.mergeAll(
   Signals.layerLive
 )
 
-const execNotifying = (
+/**
+ * Runs the command after a start whose supervisor is known. Needs the services that start and signal processes, so that tests can
+ * run it on a simulated host.
+ */
+export const execWith = (
   start: Start,
   command: ExecCommandLine,
   flags: Flags,
@@ -348,8 +352,7 @@ const execNotifying = (
     )
   }).pipe(
     Effect.scoped,
-    Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health)),
-    Effect.provide(Live)
+    Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health))
   )
 
 /**
@@ -384,7 +387,8 @@ export const exec = (
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
       beforeWaiting: Effect.void
     }
-    return yield* execNotifying(start, command, flags, environment).pipe(
+    return yield* execWith(start, command, flags, environment).pipe(
+      Effect.provide(Live),
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })
