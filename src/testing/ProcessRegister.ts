@@ -49,6 +49,7 @@ export const newProcess = (
     status: undefined,
     endedBy: undefined,
     handlers: new Map(),
+    continued: 0,
     blocked: undefined,
     onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
     clock,

@@ -19,13 +19,16 @@ const endBy = (process: SimulatedKernel.KernelProcess, signal: NodeJS.Signals) =
     return process.onSignal[signal === "SIGTERM" ? "SIGTERM" : "SIGKILL"]
   })
 
-/** What the process does with a signal: the action of its own handler, or the default action. */
-const act = (process: SimulatedKernel.KernelProcess, signal: NodeJS.Signals): Effect.Effect<void> =>
+/**
+ * What the process does with a signal: the action of its own handler, or the default action. `continued` is the number of SIGCONTs
+ * when the signal was sent. A stop signal that was sent before the last SIGCONT has no effect any more.
+ */
+const act = (process: SimulatedKernel.KernelProcess, signal: NodeJS.Signals, continued: number): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (process.state !== "running") return Effect.void
     const handler = process.handlers.get(signal)
     if (handler !== undefined) return handler
-    if (stopsByDefault.has(signal)) return process.gate.close
+    if (stopsByDefault.has(signal)) return continued === process.continued ? process.gate.close : Effect.void
     return ignoredByDefault.has(signal) ? Effect.void : endBy(process, signal)
   })
 
@@ -47,8 +50,11 @@ export const deliver = (
       blocked === undefined ? self : Effect.asVoid(Effect.forkDaemon(Effect.zipRight(blocked.await, self)))
     if (signal === "SIGKILL") return yield* unblocked(endBy(process, signal))
     if (signal === "SIGSTOP") return yield* unblocked(process.gate.close)
-    if (signal === "SIGCONT") yield* process.gate.open
-    yield* unblocked(Effect.asVoid(Effect.forkDaemon(process.gate.whenOpen(act(process, signal)))))
+    if (signal === "SIGCONT") {
+      process.continued += 1
+      yield* process.gate.open
+    }
+    yield* unblocked(Effect.asVoid(Effect.forkDaemon(process.gate.whenOpen(act(process, signal, process.continued)))))
   })
 
 /** Sends a signal to all processes of a group (kill(2) with a negative pid). */

@@ -109,6 +109,8 @@ export interface KernelProcess {
   endedBy: NodeJS.Signals | undefined
   /** What the process does when it gets a signal, for each signal whose default action it has replaced. */
   readonly handlers: Map<NodeJS.Signals, Effect.Effect<void>>
+  /** How many SIGCONTs the process has got. Each discards the stop signals on which the process has not acted yet. */
+  continued: number
   /** A latch that is closed while the process is blocked in the kernel. Until it opens, signals, even SIGKILL, have no effect. */
   blocked: Effect.Latch | undefined
   /** What each signal does. Both effects complete at once, so the sender does not wait for the process to end. */

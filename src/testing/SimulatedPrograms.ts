@@ -194,8 +194,11 @@ const makeLauncher = (
 
   const launch = (program: Program, origin: Origin): Effect.Effect<ProgramProcess> =>
     Effect.gen(function*() {
-      const { files, options, process: { bootId, networkNamespace, pid, pidNamespace, uid } } = origin
-      const process = yield* register({ uid, pidNamespace, networkNamespace, bootId, parent: pid, ...options })
+      const { files, options, process: { bootId, clock, networkNamespace, pid, pidNamespace, uid } } = origin
+      const process = yield* register({ uid, pidNamespace, networkNamespace, bootId, parent: pid, ...options }).pipe(
+        // The clock of the parent's process would stop with the parent.
+        Effect.withClock(clock)
+      )
       for (const file of files) process.files.set(file.fd, file)
       const handle = handleOf(process, origin)
       yield* program(handle, origin.spec).pipe(

@@ -8,10 +8,9 @@ const cli = "src/cli/exec.ts"
 const owner = "src/stop/VerifiedOwner.ts"
 const kernelAttempt = "src/lock/KernelAttempt.ts"
 
-export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "changes">> = [
+export const execMutants = [
   {
     name: "SIGINT is relayed in the foreground of a terminal",
-    caughtBy: 0,
     changes: [{
       file: exec,
       from: `          if (fromKeys.has(signal) && (yield* terminal) === "Foreground") return
@@ -21,7 +20,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "the lock is released by unlocking instead of closing",
-    caughtBy: 0,
     changes: [{
       file: kernelAttempt,
       from: `    if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
@@ -34,7 +32,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "the command has its own session on a terminal",
-    caughtBy: 0,
     changes: [{
       file: exec,
       from: `(yield* terminal) === "None"
@@ -45,7 +42,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "stop --force kills the wrapper before its command",
-    caughtBy: 0,
     changes: [{
       file: owner,
       from: `      what === "SIGKILL" ? killCommand(owner.value) : Effect.succeed(false),
@@ -58,7 +54,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "the lock is released before the tree of the command has ended",
-    caughtBy: 0,
     changes: [{
       file: exec,
       from: "if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return",
@@ -67,7 +62,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "the port is not asked after the lock was acquired",
-    caughtBy: 0,
     changes: [{
       file: cli,
       from: `    yield* Effect.provide(ensurePortFree(lock), context)
@@ -78,7 +72,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "the command begins before the record names it, without kernel locks",
-    caughtBy: 0,
     changes: [{
       file: exec,
       from: `const waits = lock.enforcement === "record"`,
@@ -87,7 +80,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "the command inherits no lock",
-    caughtBy: 0,
     changes: [{
       file: exec,
       from: "inherits: options.inheritsLock ? descriptors : []",
@@ -96,7 +88,6 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
   },
   {
     name: "daemons of the command are not searched for",
-    caughtBy: 0,
     changes: [{
       file: exec,
       from: "    yield* signalAll(yield* identifyAll(yield* holdersOf(child)), \"SIGKILL\")\n",
@@ -104,12 +95,24 @@ export const execMutants: ReadonlyArray<Pick<Mutant, "name" | "caughtBy" | "chan
     }]
   },
   {
-    name: "a command that ignores SIGTERM gets no SIGKILL",
-    caughtBy: 0,
+    name: "the lock is released although SIGKILL has not ended the command yet",
     changes: [{
       file: exec,
-      from: "    yield* killTree(child, before)\n",
+      from: `      yield* treeEnded(child, tree)
+    }
+`,
+      to: `    }
+`
+    }]
+  },
+  {
+    name: "a command that ignores SIGTERM gets no SIGKILL",
+    changes: [{
+      file: exec,
+      from: `    yield* killTree(child, before)
+    yield* awaitKilled(child, before)
+`,
       to: ""
     }]
   }
-]
+] as const satisfies ReadonlyArray<Pick<Mutant, "name" | "changes">>

@@ -4,6 +4,9 @@
  */
 import { FastCheck as fc } from "effect"
 
+/** The name of all calls that a wrapper makes after it has started its command. */
+export const afterSpawn = "after spawn"
+
 /** How a process of a command behaves. */
 export interface Behaviour {
   /** When it ends by itself. `undefined`: never. */
@@ -35,7 +38,7 @@ export interface Command extends Behaviour {
 
 /** What happens to a wrapper at one of its system calls. */
 export interface Fault {
-  /** The number of the call, counted from 1 among the calls of that name, or among all calls. */
+  /** The number of the call, counted from 1 among the calls of that name, among all calls, or among those after the command began. */
   readonly call: number
   readonly name: string | undefined
   readonly fate:
@@ -51,6 +54,8 @@ export interface Contender {
   readonly command: Command
   readonly isStandby: boolean
   readonly hasPort: boolean
+  /** Whether the command is stopped if it does not listen on the port within 8 seconds (`--ready port`). */
+  readonly mustListen: boolean
   readonly inheritsLock: boolean
   readonly hasTerminal: boolean
   readonly toGroup: boolean
@@ -67,6 +72,8 @@ export type Happening =
   | { readonly _tag: "Suspend"; readonly victim: number; readonly millis: number }
   | { readonly _tag: "KillWrapper"; readonly victim: number }
   | { readonly _tag: "KillCommand"; readonly victim: number; readonly signal: NodeJS.Signals }
+  /** A cleaner removes the lock file. Its holder makes a new one, and the command keeps the lock of the old one. */
+  | { readonly _tag: "Unlink" }
   /** Another program replaces the lock file, and locks its own file for this time. */
   | { readonly _tag: "Lose"; readonly millis: number }
   | { readonly _tag: "Stop"; readonly force: boolean }
@@ -94,7 +101,7 @@ const command: fc.Arbitrary<Command> = fc.record({
   lifetime,
   termDelay,
   status: fc.constantFrom(0, 0, 1, 75, 255),
-  diesBy: fc.option(fc.constantFrom<NodeJS.Signals[]>("SIGSEGV", "SIGTERM", "SIGINT", "SIGKILL"), {
+  diesBy: fc.option(fc.constantFrom<NodeJS.Signals[]>("SIGSEGV", "SIGTERM", "SIGABRT", "SIGKILL"), {
     nil: undefined,
     freq: 1
   }),
@@ -117,7 +124,7 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
   fc.record({ call: fc.integer({ min: 1, max: 120 }), name: fc.constant(undefined), fate }),
   fc.record({
     call: fc.integer({ min: 1, max: 3 }),
-    name: fc.constantFrom("spawn", "write", "fsync", "fcntl", "kill"),
+    name: fc.constantFrom("spawn", afterSpawn, "write", "fsync", "fcntl", "kill"),
     fate
   }),
   fc.record({
@@ -132,10 +139,11 @@ const contender: fc.Arbitrary<Contender> = fc.record({
   command,
   isStandby: mostly(false, true),
   hasPort: fc.boolean(),
+  mustListen: mostly(false, true),
   inheritsLock: mostly(true, false),
   hasTerminal: fc.boolean(),
   toGroup: mostly(false, true),
-  timeout: fc.constantFrom(0, 5000, 60_000),
+  timeout: fc.constantFrom(0, 5000, 20_000),
   faults: fc.array(fault, { maxLength: 1 })
 })
 
@@ -159,6 +167,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     victim,
     signal: fc.constantFrom<NodeJS.Signals[]>("SIGKILL", "SIGSEGV")
   }),
+  fc.constant({ _tag: "Unlink" as const }),
   fc.record({ _tag: fc.constant("Lose" as const), millis: fc.integer({ min: 1000, max: 40_000 }) }),
   fc.record({ _tag: fc.constant("Stop" as const), force: fc.boolean() })
 )
@@ -189,6 +198,7 @@ export const usual: Contender = {
   command: quiet,
   isStandby: false,
   hasPort: true,
+  mustListen: false,
   inheritsLock: true,
   hasTerminal: false,
   toGroup: false,

@@ -17,6 +17,7 @@ import { dead } from "../../src/testing/SimulatedKernel.ts"
 import type { ProgramProcess } from "../../src/testing/SimulatedPrograms.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
 import {
+  afterSpawn,
   type Behaviour,
   type Command,
   type Contender,
@@ -45,7 +46,8 @@ const configOf = ({ timeout }: Contender, lock: Omit<GatewayConfig["lock"], "tim
   configName: place.configPath,
   configSource: "the default",
   isConfigStream: false,
-  lock: { ...lock, timeout: Duration.millis(timeout) },
+  // Fewer attempts than by default, because each takes processor time.
+  lock: { ...lock, timeout: Duration.millis(timeout), pollInterval: Duration.millis(500) },
   health: { ...recovering.health, probeTimeout: Duration.seconds(1) },
   supervisor: "none",
   drainTimeout: Duration.seconds(10),
@@ -89,7 +91,9 @@ const program = (subject: Subject, contender: Contender, index: number, onLost: 
       beforeWaiting: Effect.void
     },
     commandLineOf(contender, index),
-    { ready: Option.none(), startTimeout: Duration.minutes(1), stopTimeout },
+    contender.mustListen && contender.hasPort
+      ? { ready: Option.some("port"), startTimeout: Duration.seconds(8), stopTimeout }
+      : { ready: Option.none(), startTimeout: Duration.minutes(1), stopTimeout },
     {}
   ).pipe(
     Effect.provide(
@@ -190,7 +194,7 @@ const play = (
     /** The processes of a command that must have ended when its wrapper has stopped it. */
     const leftOf = (actor: Actor) =>
       actor.tree.filter(({ isDaemon, process }) =>
-        process.isRunning() && !process.isBlocked() && (keepsLock(actor) || !isDaemon)
+        process.isRunning() && !process.isBlocked() && ((keepsLock(actor) && isKernel) || !isDaemon)
       )
 
     const onLost = (actor: () => Actor | undefined) => () => {
@@ -200,7 +204,8 @@ const play = (
     }
 
     const judgeLoss = (actor: Actor) => {
-      if (actor.wasSuspended || actor.wasKilled) return
+      const isDelayed = actor.contender.faults.some(({ fate }) => fate._tag === "Delay")
+      if (actor.wasSuspended || actor.wasKilled || isDelayed) return
       if (leftOf(actor).length > 0) broken.add(`the command of ${name(actor)} outlives the lost lock`)
     }
 
@@ -305,14 +310,13 @@ const play = (
         if (killed !== undefined) killed.wasKilled = true
       }
       if (actor === undefined || calmed || actor.contender.faults.length === 0) return Effect.succeedNone
-      const counts = ["", call].map((key) => {
+      const hasSpawned = calls.has(`${serial} spawn`)
+      const counts = new Map(["", call, ...(hasSpawned ? [afterSpawn] : [])].map((key) => {
         const count = (calls.get(`${serial} ${key}`) ?? 0) + 1
         calls.set(`${serial} ${key}`, count)
-        return count
-      })
-      const fault = actor.contender.faults.find((fault) =>
-        fault.name === undefined ? fault.call === counts[0] : fault.name === call && fault.call === counts[1]
-      )
+        return [key, count]
+      }))
+      const fault = actor.contender.faults.find((fault) => fault.call === counts.get(fault.name ?? ""))
       return fault === undefined ? Effect.succeedNone : suffer(actor, fault)
     })
 
@@ -346,19 +350,20 @@ const play = (
     /** Judges the end of a wrapper: its exit status, and what it leaves behind. */
     const judgeEnd = (actor: Actor) =>
       Effect.gen(function*() {
-        const { child, process } = actor
+        const { child, contender, process } = actor
         if (actor.wasKilled) return
         const exit = yield* process.exit
         const ended = child?.ended() ?? Option.none()
         const lost = actor.lostAt !== undefined
         if (Exit.isFailure(exit)) {
           const error = Option.getOrUndefined(Cause.failureOption(exit.cause))
-          if (isTagged(error, "LockLost") && lost) return judgeLeft(actor)
+          const isLate = isTagged(error, "NotReady") && contender.mustListen
+          if ((isTagged(error, "LockLost") && lost) || isLate) return judgeLeft(actor, true)
           const isRefusal = isTagged(error, "PortInUse") || isTagged(error, "LockHeld")
           if (!isRefusal || child !== undefined) broken.add(`${name(actor)} ended: ${Cause.pretty(exit.cause)}`)
           return
         }
-        judgeLeft(actor)
+        judgeLeft(actor, lost)
         if (child === undefined) return
         const { value } = exit
         const isSame = Option.exists(ended, (ended) =>
@@ -368,9 +373,9 @@ const play = (
         if (!isSame) broken.add(`${name(actor)} ended otherwise than its command`)
       })
 
-    const judgeLeft = (actor: Actor) => {
-      // A command that does not have the lock's files may leave processes behind when it ends by itself.
-      if (!keepsLock(actor) && actor.lostAt === undefined) return
+    const judgeLeft = (actor: Actor, wasStopped: boolean) => {
+      // A command may leave processes behind when it ends by itself. They are found by the kernel lock that they have inherited.
+      if (!wasStopped && !(keepsLock(actor) && isKernel)) return
       if (leftOf(actor).length > 0) broken.add(`${name(actor)} ended before all processes of its command`)
     }
 
@@ -438,6 +443,9 @@ const play = (
             what.victim,
             ({ child }) => child === undefined ? Effect.void : host.programs.kill(child.pid, what.signal)
           )
+        case "Unlink":
+          isTampered = true
+          return Effect.orDie(host.files.remove(lockPaths[0] ?? "", { force: true }))
         case "Lose":
           if (!isKernel) return Effect.void
           isTampered = true
@@ -457,19 +465,22 @@ const play = (
       at = event.at
       yield* happen(event.what)
     }
-    // The longest of these waits is that of a start for the lock.
-    yield* advance(65_000)
+    // A start waits for the lock for at most 20 seconds, and one of its calls may be delayed.
+    yield* advance(Math.max(0, ...scenario.contenders.map((contender) => contender.at - at)) + 25_000)
     calmed = true
     yield* advance(stopBound)
 
     // -- the state after the play -------------------------------------------
 
+    const isWaiting = ({ child, process, wasSuspended }: Actor) =>
+      process.isRunning() && child === undefined && !wasSuspended
+    const isTaken = () =>
+      host.ports.owners(port).length > 0 || lockPaths.some((path) => host.lockHolders(path).length > 0)
+    // A standby looks for the end of an owner every second.
+    if (isKernel && !isTaken() && cast.some(isWaiting)) yield* advance(5000)
     for (const actor of cast) {
-      const isWaiting = actor.process.isRunning() && actor.child === undefined
-      const isStopped = actor.wasSuspended
-      if (isWaiting && !actor.contender.isStandby && !isStopped) broken.add(`${name(actor)} neither ends nor runs`)
-      const taken = stranger !== undefined || lockPaths.some((path) => host.lockHolders(path).length > 0)
-      if (isWaiting && !isStopped && isKernel && !taken) broken.add(`standby ${name(actor)} waits for nobody`)
+      if (isWaiting(actor) && !actor.contender.isStandby) broken.add(`${name(actor)} neither ends nor runs`)
+      if (isWaiting(actor) && isKernel && !isTaken()) broken.add(`standby ${name(actor)} waits for nobody`)
       const gets = actor.child === undefined ?
         0 :
         host.trace().filter(({ name, serial }) =>
@@ -497,5 +508,6 @@ const play = (
     yield* host.programs.kill(last.process.pid, "SIGTERM")
     yield* advance(1000)
     if (last.process.isRunning()) broken.add("after all others, a command that is told to end does not end")
+
     return [...broken]
   })
