@@ -130,88 +130,91 @@ const noticed = <A>(process: SimulatedKernel.KernelProcess, event: Effect.Effect
     )
   )
 
-/** Makes a function that starts processes with programs. */
-const makeLauncher = (
-  kernel: SimulatedKernel.SimulatedKernel,
-  ports: SimulatedPorts,
-  scheduler: SimulatedScheduler,
-  { end, register }: ProcessRegister
-) => {
-  const exit = (process: SimulatedKernel.KernelProcess, status: number) =>
-    Effect.zipRight(
-      Effect.suspend(() => process.blocked?.await ?? Effect.void),
-      Effect.suspend(() => {
-        if (process.state !== "running") return Effect.void
-        process.status = status
-        return end(process, "gone", `exits with ${status}`)
-      })
-    )
-
-  const handleOf = (process: SimulatedKernel.KernelProcess, { spec }: Origin): ProgramProcess => {
-    const clock = processClock(kernel, process)
-    return {
-      pid: process.pid,
-      serial: process.serial,
-      parent: process.parent,
-      isRunning: () => process.state === "running",
-      ended: () => exitOf(process),
-      onSignal: (signal, action) => process.handlers.set(signal, Effect.withClock(action, clock)),
-      exit: (status) => exit(process, status),
-      raise: (signal) =>
-        Effect.suspend(() => {
-          process.handlers.delete(signal)
-          return deliver(kernel, process, signal)
-        }),
-      fork: (program, { newSession = false, orphan = false } = {}) =>
-        launch(program, {
-          process,
-          spec,
-          files: [...process.files.values()],
-          options: { command: process.command, ...sessionOf(process, newSession), ...(orphan ? { parent: 1 } : {}) }
-        }),
-      // The listener lives as long as its process, so no scope closes it.
-      listen: (address) =>
-        Effect.flatMap(
-          Scope.make(),
-          (scope) => Effect.asVoid(Scope.extend(ports.foreign(address, answers, process), scope))
-        ),
-      closeFiles: Effect.sync(() => {
-        const files = [...process.files.values()]
-        process.files.clear()
-        for (const file of files) unlock(kernel, file)
-      }),
-      block: (duration) =>
-        Effect.gen(function*() {
-          const latch = Effect.unsafeMakeLatch(false)
-          process.blocked = latch
-          yield* process.clock.sleep(Duration.decode(duration))
-          process.blocked = undefined
-          yield* latch.open
-        }),
-      isBlocked: () => process.blocked !== undefined
-    }
-  }
-
-  const launch = (program: Program, origin: Origin): Effect.Effect<ProgramProcess> =>
-    Effect.gen(function*() {
-      const { files, options, process: { bootId, clock, networkNamespace, pid, pidNamespace, uid } } = origin
-      const process = yield* register({ uid, pidNamespace, networkNamespace, bootId, parent: pid, ...options }).pipe(
-        // The clock of the parent's process would stop with the parent.
-        Effect.withClock(clock)
-      )
-      for (const file of files) process.files.set(file.fd, file)
-      const handle = handleOf(process, origin)
-      yield* program(handle, origin.spec).pipe(
-        Effect.flatMap((status) => exit(process, status)),
-        Effect.withClock(processClock(kernel, process)),
-        Effect.interruptible,
-        Effect.forkDaemon,
-        Effect.withScheduler(scheduler.newLane())
-      )
-      return handle
-    })
-  return launch
+/** The parts of a host that programs use. */
+interface Machine {
+  readonly kernel: SimulatedKernel.SimulatedKernel
+  readonly ports: SimulatedPorts
+  readonly scheduler: SimulatedScheduler
+  readonly processes: ProcessRegister
 }
+
+const exit = ({ processes }: Machine, process: SimulatedKernel.KernelProcess, status: number) =>
+  Effect.zipRight(
+    Effect.suspend(() => process.blocked?.await ?? Effect.void),
+    Effect.suspend(() => {
+      if (process.state !== "running") return Effect.void
+      process.status = status
+      return processes.end(process, "gone", `exits with ${status}`)
+    })
+  )
+
+const block = (process: SimulatedKernel.KernelProcess, duration: Duration.DurationInput) =>
+  Effect.gen(function*() {
+    const latch = Effect.unsafeMakeLatch(false)
+    process.blocked = latch
+    yield* process.clock.sleep(Duration.decode(duration))
+    process.blocked = undefined
+    yield* latch.open
+  })
+
+const handleOf = (machine: Machine, process: SimulatedKernel.KernelProcess, { spec }: Origin): ProgramProcess => {
+  const { kernel, ports } = machine
+  const clock = processClock(kernel, process)
+  return {
+    pid: process.pid,
+    serial: process.serial,
+    parent: process.parent,
+    isRunning: () => process.state === "running",
+    ended: () => exitOf(process),
+    onSignal: (signal, action) => process.handlers.set(signal, Effect.withClock(action, clock)),
+    exit: (status) => exit(machine, process, status),
+    raise: (signal) =>
+      Effect.suspend(() => {
+        process.handlers.delete(signal)
+        return deliver(kernel, process, signal)
+      }),
+    fork: (program, { newSession = false, orphan = false } = {}) =>
+      launch(machine, program, {
+        process,
+        spec,
+        files: [...process.files.values()],
+        options: { command: process.command, ...sessionOf(process, newSession), ...(orphan ? { parent: 1 } : {}) }
+      }),
+    // The listener lives as long as its process, so no scope closes it.
+    listen: (address) =>
+      Effect.flatMap(
+        Scope.make(),
+        (scope) => Effect.asVoid(Scope.extend(ports.foreign(address, answers, process), scope))
+      ),
+    closeFiles: Effect.sync(() => {
+      const files = [...process.files.values()]
+      process.files.clear()
+      for (const file of files) unlock(kernel, file)
+    }),
+    block: (duration) => block(process, duration),
+    isBlocked: () => process.blocked !== undefined
+  }
+}
+
+/** Starts a process that runs a program. */
+const launch = (machine: Machine, program: Program, origin: Origin): Effect.Effect<ProgramProcess> =>
+  Effect.gen(function*() {
+    const { files, options, process: { bootId, clock, networkNamespace, pid, pidNamespace, uid } } = origin
+    const { kernel, processes, scheduler } = machine
+    const process = yield* processes.register({ uid, pidNamespace, networkNamespace, bootId, parent: pid, ...options })
+      // The clock of the parent's process would stop with the parent.
+      .pipe(Effect.withClock(clock))
+    for (const file of files) process.files.set(file.fd, file)
+    const handle = handleOf(machine, process, origin)
+    yield* program(handle, origin.spec).pipe(
+      Effect.flatMap((status) => exit(machine, process, status)),
+      Effect.withClock(processClock(kernel, process)),
+      Effect.interruptible,
+      Effect.forkDaemon,
+      Effect.withScheduler(scheduler.newLane())
+    )
+    return handle
+  })
 
 const answers: ForeignBehaviour = { _tag: "Answers", status: 200, body: "" }
 
@@ -256,6 +259,87 @@ const fileHolders = (kernel: SimulatedKernel.SimulatedKernel, viewer: SimulatedK
       })
   })
 
+/** The started child, as its parent sees it. Each operation is a system call of the parent. */
+const childOf = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  parent: SimulatedKernel.KernelProcess,
+  spec: ChildSpec,
+  child: ProgramProcess,
+  begun: Deferred.Deferred<void>,
+  deserted: Effect.Latch
+): StartedChild => {
+  const [process] = [...kernel.processes].filter(({ serial }) => serial === child.serial)
+  const hasEnded = () => process === undefined || process.state !== "running"
+  const call = <A>(name: string, target: string, body: Effect.Effect<A>) =>
+    SimulatedKernel.systemCall(
+      kernel,
+      parent,
+      { name, target },
+      (code) => new SignalFailed({ pid: child.pid, why: "Failed", reason: code }),
+      () => body
+    ).pipe(Effect.ignore)
+  const [first] = spec.inherits
+  return {
+    pid: child.pid,
+    ended: noticed(
+      parent,
+      Effect.zipRight(
+        process?.gone.await ?? Effect.void,
+        Effect.sync(() => Option.getOrElse(child.ended(), (): ChildExit => ({ _tag: "Exited", status: 0 })))
+      )
+    ),
+    deserted: noticed(parent, deserted.await),
+    mark: Option.map(
+      Option.fromNullable(first === undefined ? undefined : parent.files.get(first)),
+      ({ inode }) => `1:${inode.ino}`
+    ),
+    hasEnded: Effect.sync(hasEnded),
+    begin: call("write", "gate", Deferred.succeed(begun, undefined)),
+    signal: (signal, to) =>
+      call(
+        "kill",
+        `${to === "group" && spec.newSession ? "-" : ""}${child.pid} ${signal}`,
+        Effect.suspend(() => {
+          if (to === "group" && spec.newSession) return deliverToGroup(kernel, parent, child.pid, signal)
+          return process === undefined || hasEnded() ? Effect.void : deliver(kernel, process, signal)
+        })
+      )
+  }
+}
+
+const start = (
+  machine: Machine,
+  installed: ReadonlyMap<string, Program>,
+  parent: SimulatedKernel.KernelProcess,
+  spec: ChildSpec
+) =>
+  Effect.gen(function*() {
+    const { kernel } = machine
+    const program = installed.get(spec.command)
+    if (program === undefined) return yield* spawnFailure(spec.command)("ENOENT")
+    const deserted = Effect.unsafeMakeLatch(spec.inherits.length === 0)
+    const pipe: SimulatedKernel.OpenFile = { fd: kernel.nextFd++, inode: pipeInode, writable: true, position: 0 }
+    if (spec.inherits.length > 0) kernel.pipes.set(pipe, deserted)
+    const begun = yield* Deferred.make<void>()
+    // A child that waits executes its command only after the permission of its parent. If the parent ends before, so does it.
+    const gated: Program = (process, spec) =>
+      Effect.flatMap(
+        Effect.raceFirst(Effect.as(Deferred.await(begun), true), Effect.as(parent.gone.await, false)),
+        (begins) => begins ? program(process, spec) : Effect.succeed(125)
+      )
+    const child = yield* launch(machine, spec.waits ? gated : program, {
+      process: parent,
+      spec,
+      // The open files keep their numbers: the simulated kernel identifies an open file by its number.
+      files: [
+        ...spec.inherits.flatMap((fd) => parent.files.get(fd) ?? []),
+        ...(spec.inherits.length > 0 ? [pipe] : [])
+      ],
+      options: { command: spec.command, ...sessionOf(parent, spec.newSession) }
+    })
+    return childOf(kernel, parent, spec, child, begun, deserted)
+  })
+
 /** Makes the programs of a host. At first there is none. */
 export const make = (
   kernel: SimulatedKernel.SimulatedKernel,
@@ -264,80 +348,7 @@ export const make = (
   processes: ProcessRegister
 ): SimulatedPrograms => {
   const installed = new Map<string, Program>()
-  const launch = makeLauncher(kernel, ports, scheduler, processes)
-
-  const childOf = (
-    parent: SimulatedKernel.KernelProcess,
-    spec: ChildSpec,
-    child: ProgramProcess,
-    begun: Deferred.Deferred<void>,
-    deserted: Effect.Latch
-  ): StartedChild => {
-    const [process] = [...kernel.processes].filter(({ serial }) => serial === child.serial)
-    const hasEnded = () => process === undefined || process.state !== "running"
-    const call = <A>(name: string, target: string, body: Effect.Effect<A>) =>
-      SimulatedKernel.systemCall(
-        kernel,
-        parent,
-        { name, target },
-        (code) => new SignalFailed({ pid: child.pid, why: "Failed", reason: code }),
-        () => body
-      ).pipe(Effect.ignore)
-    const [first] = spec.inherits
-    return {
-      pid: child.pid,
-      ended: noticed(
-        parent,
-        Effect.zipRight(
-          process?.gone.await ?? Effect.void,
-          Effect.sync(() => Option.getOrElse(child.ended(), (): ChildExit => ({ _tag: "Exited", status: 0 })))
-        )
-      ),
-      deserted: noticed(parent, deserted.await),
-      mark: Option.map(
-        Option.fromNullable(first === undefined ? undefined : parent.files.get(first)),
-        ({ inode }) => `1:${inode.ino}`
-      ),
-      hasEnded: Effect.sync(hasEnded),
-      begin: call("write", "gate", Deferred.succeed(begun, undefined)),
-      signal: (signal, to) =>
-        call(
-          "kill",
-          `${to === "group" && spec.newSession ? "-" : ""}${child.pid} ${signal}`,
-          Effect.suspend(() => {
-            if (to === "group" && spec.newSession) return deliverToGroup(kernel, parent, child.pid, signal)
-            return process === undefined || hasEnded() ? Effect.void : deliver(kernel, process, signal)
-          })
-        )
-    }
-  }
-
-  const start = (parent: SimulatedKernel.KernelProcess, spec: ChildSpec) =>
-    Effect.gen(function*() {
-      const program = installed.get(spec.command)
-      if (program === undefined) return yield* spawnFailure(spec.command)("ENOENT")
-      const deserted = Effect.unsafeMakeLatch(spec.inherits.length === 0)
-      const pipe: SimulatedKernel.OpenFile = { fd: kernel.nextFd++, inode: pipeInode, writable: true, position: 0 }
-      if (spec.inherits.length > 0) kernel.pipes.set(pipe, deserted)
-      const begun = yield* Deferred.make<void>()
-      // A child that waits executes its command only after the permission of its parent. If the parent ends before, so does it.
-      const gated: Program = (process, spec) =>
-        Effect.flatMap(
-          Effect.raceFirst(Effect.as(Deferred.await(begun), true), Effect.as(parent.gone.await, false)),
-          (begins) => begins ? program(process, spec) : Effect.succeed(125)
-        )
-      const child = yield* launch(spec.waits ? gated : program, {
-        process: parent,
-        spec,
-        // The open files keep their numbers: the simulated kernel identifies an open file by its number.
-        files: [
-          ...spec.inherits.flatMap((fd) => parent.files.get(fd) ?? []),
-          ...(spec.inherits.length > 0 ? [pipe] : [])
-        ],
-        options: { command: spec.command, ...sessionOf(parent, spec.newSession) }
-      })
-      return childOf(parent, spec, child, begun, deserted)
-    })
+  const machine: Machine = { kernel, ports, scheduler, processes }
 
   const childProgram = (parent: SimulatedKernel.KernelProcess) =>
     ChildProgram.of({
@@ -347,7 +358,7 @@ export const make = (
           parent,
           { name: "spawn", target: spec.command },
           spawnFailure(spec.command),
-          () => start(parent, spec)
+          () => start(machine, installed, parent, spec)
         )
     })
 

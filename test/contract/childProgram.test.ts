@@ -75,7 +75,7 @@ const simulated: Subject = {
   run: (title, test) =>
     it.scopedLive(title, () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* SimulatedHost.makeWith({ platform: "linux" })
         for (const [name, { program }] of Object.entries(commands)) host.programs.install(name, program)
         yield* host.files.makeDirectory("/tmp")
         const subject: Subject = {
