@@ -9,6 +9,7 @@ export const longFiles = [
   "namespaces.test.ts",
   "waiting.test.ts",
   "mutants.test.ts",
+  "simulation.test.ts",
   "stop.test.ts",
   "examples.test.ts",
   "status-page.test.ts",

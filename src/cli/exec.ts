@@ -96,7 +96,7 @@ const given = <A>(setting: Parameters<typeof decodeGiven<A>>[0], raw: string | u
     : decodeGiven(setting, { raw, source: `--${setting.flag ?? setting.name}` })
 
 /** The parsed flags of `exec`. */
-interface Flags {
+export interface Flags {
   readonly ready: Option.Option<LockFile.OwnerRecord.Ready>
   readonly startTimeout: Duration.Duration
   readonly stopTimeout: Duration.Duration
@@ -310,14 +310,6 @@ const execOptions = (
     }
   })
 
-/** The services that only a running command needs. They are built after the lock is acquired, so a refused start does not build them. */
-const Live = Layer.mergeAll(
-  ChildProgram.layerLive,
-  FileHolders.layerLive,
-  Signals.layerLive,
-  InheritableSocket.layerLive
-)
-
 /** Binds the sockets that are passed to the command: that of the host, and that of the guard address (see `PortBinding`). */
 const sockets = ({ address, passedSocket }: Start) =>
   Effect.gen(function*() {
@@ -340,7 +332,7 @@ const acquire = (start: Start, command: ExecCommandLine, options: Exec.ExecOptio
     const context = yield* Layer.build(LockFile.layerWithProbes(lock))
     if (!command.listens) yield* Effect.provide(ensurePortFree(lock), context)
     const running = command.listens
-      ? Option.some(yield* Exec.start(options, sockets(start)).pipe(Effect.provide(context), Effect.provide(Live)))
+      ? Option.some(yield* Exec.start(options, sockets(start)).pipe(Effect.provide(context)))
       : Option.none<Exec.Running>()
     return { lock: Context.get(context, LockFile.LockFile), running }
   }).pipe(
@@ -367,7 +359,11 @@ const feedWatchdog = ({ systemd }: Start) =>
     onSome: (interval) => Effect.asVoid(Effect.forkScoped(keepFed(interval, systemd.notify("WATCHDOG=1"))))
   })
 
-const execNotifying = (
+/**
+ * Runs the command after a start whose supervisor is known. Needs the services that start and signal processes, so that tests can
+ * run it on a simulated host.
+ */
+export const execWith = (
   start: Start,
   command: ExecCommandLine,
   flags: Flags,
@@ -388,16 +384,24 @@ const execNotifying = (
     )
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
-    return yield* runChild(command, options, acquired.running).pipe(
-      Effect.provideService(LockFile.LockFile, acquired.lock),
-      Effect.provide(Live)
+    return yield* Effect.provideService(
+      runChild(command, options, acquired.running),
+      LockFile.LockFile,
+      acquired.lock
     )
   }).pipe(
     Effect.scoped,
-    Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health)),
-    Effect.provideServiceEffect(PortOwners.PortOwners, PortOwners.makeLive),
-    Effect.provide(ReceivedSignals.layerLive)
+    Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health))
   )
+
+const Live = Layer.mergeAll(
+  ChildProgram.layerLive,
+  ReceivedSignals.layerLive,
+  FileHolders.layerLive,
+  PortOwners.layerLive,
+  Signals.layerLive,
+  InheritableSocket.layerLive
+)
 
 /**
  * Acquires the lock, then runs the command. Succeeds with the command's exit status, or with the signal that ended it. Fails if
@@ -436,7 +440,8 @@ export const exec = (
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
       beforeWaiting: Effect.void
     }
-    return yield* execNotifying(start, command, flags, environment, rule).pipe(
+    return yield* execWith(start, command, flags, environment, rule).pipe(
+      Effect.provide(Live),
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })

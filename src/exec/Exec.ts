@@ -104,7 +104,7 @@ const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule
 /** The pauses between two checks after the start timeout. They are longer, because checks are costly and may never succeed. */
 const later = Schedule.spaced("5 seconds")
 
-/** How long to wait for killed processes to end. SIGKILL does not end a process that is blocked in the kernel. */
+/** How long to wait for killed processes to end before a warning, and how long to wait for processes that were not found. */
 const killTimeout = Duration.seconds(2)
 
 /**
@@ -153,18 +153,35 @@ const livenessInterval = Duration.millis(50)
  */
 const pipeDelay = Duration.millis(100)
 
+/** Completes when the command and the processes of `tree` have ended. */
+const treeEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
+  Effect.forEach(tree, (process) =>
+    isAlive(process).pipe(
+      Effect.repeat({ while: (isAlive) => isAlive, schedule: Schedule.spaced(livenessInterval) })
+    ), { discard: true }).pipe(Effect.zipRight(child.ended))
+
 /**
  * Completes when the command and the processes of `tree` have ended, and each process that inherited the lock's descriptors has ended
  * or has closed them.
  */
 const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
-  Effect.forEach(tree, (process) =>
-    isAlive(process).pipe(
-      Effect.repeat({ while: (isAlive) => isAlive, schedule: Schedule.spaced(livenessInterval) })
-    ), { discard: true }).pipe(
-      Effect.zipRight(child.deserted),
-      Effect.zipRight(child.ended)
-    )
+  Effect.zipRight(treeEnded(child, tree), child.deserted)
+
+/**
+ * Waits until processes that got SIGKILL have ended. SIGKILL does not end a process that is blocked in the kernel, for example by a
+ * file server that does not answer. The wait has no time limit: after it, the lock file is removed, and the next start would run its
+ * command beside the blocked process.
+ */
+const awaitKilled = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
+  Effect.gen(function*() {
+    if (Option.isNone(yield* atMost(killTimeout)(treeEnded(child, tree)))) {
+      yield* Effect.logWarning(
+        `pid ${child.pid} or a process that it started is still running after SIGKILL, probably blocked in the kernel; waiting for its end`
+      )
+      yield* treeEnded(child, tree)
+    }
+    yield* atMost(killTimeout)(child.deserted)
+  })
 
 /**
  * Sends SIGKILL to the command and its descendants, the descendants first. If a parent died first, its children would get
@@ -193,7 +210,7 @@ const endInheritors = (child: StartedChild) =>
 
 /**
  * Stops the command with SIGTERM. If the command or a process that it started still lives after `stopTimeout`, all of them get
- * SIGKILL.
+ * SIGKILL. Then waits until they have ended.
  */
 export const stopChild = (
   child: StartedChild,
@@ -206,7 +223,7 @@ export const stopChild = (
     if (yield* child.hasEnded) yield* endInheritors(child)
     if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return
     yield* killTree(child, before)
-    yield* atMost(killTimeout)(allEnded(child, before))
+    yield* awaitKilled(child, before)
   })
 
 /**

@@ -8,8 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { identityOfOpen, infoOf } from "./FileAttributes.ts"
 import type { FileCalls } from "./FileCalls.ts"
+import { overlaps, unlock } from "./FileLocks.ts"
 import { may, permission, resolve } from "./PathResolution.ts"
-import { closeCall, type Inode, type OpenFile, overlaps, type SimulatedKernel, unlock } from "./SimulatedKernel.ts"
+import { closeCall, type Inode, type OpenFile, type SimulatedKernel } from "./SimulatedKernel.ts"
 
 const used = (kernel: SimulatedKernel): number => {
   let bytes = 0

@@ -25,10 +25,12 @@ import { GroupIds, UserId } from "../host/UserId.ts"
 import { OwnerWatch } from "../probe/OwnerWatch.ts"
 import { ServerSocket } from "../server/ServerSocket.ts"
 import type { ProcessRegister } from "./ProcessRegister.ts"
+import { deliver } from "./SignalDelivery.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import type * as SimulatedPorts from "./SimulatedPorts.ts"
 import type { ProcessOptions } from "./SimulatedProcess.ts"
+import type { ExecServices, SimulatedPrograms } from "./SimulatedPrograms.ts"
 
 /**
  * The services that a program in a simulated process may require.
@@ -115,9 +117,7 @@ const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKern
           // A signal to a zombie succeeds and has no effect.
           if (seen.state !== "running") return
           for (const member of seen.members) {
-            if (member.state !== "running") continue
-            yield* SimulatedKernel.note(kernel, member, `gets ${signal}`)
-            yield* member.onSignal[signal]
+            yield* deliver(kernel, member, signal)
           }
         })
     )
@@ -179,11 +179,12 @@ const paths = Effect.provide(Path.Path, Path.layer)
 export const makePlatform = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts,
-  { end }: ProcessRegister
+  { end }: ProcessRegister,
+  { servicesOf }: SimulatedPrograms
 ): (
   process: SimulatedKernel.KernelProcess,
   options: ProcessOptions
-) => Effect.Effect<Context.Context<Requirements>> => {
+) => Effect.Effect<Context.Context<Requirements | ExecServices>> => {
   const { platform } = kernel
   let instances = 0
   return (process, { listensForSigterm = true }) =>
@@ -211,7 +212,8 @@ export const makePlatform = (
           Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
           // Every simulated file has group 0.
           Context.add(GroupIds, Effect.succeed(platform === "win32" ? [] : [0])),
-          Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
+          Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`)),
+          Context.merge(servicesOf(process))
         )
     )
 }

@@ -6,6 +6,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { closeAll } from "./FileLocks.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import * as SimulatedPorts from "./SimulatedPorts.ts"
 import type { ProcessOptions } from "./SimulatedProcess.ts"
@@ -25,9 +26,10 @@ export const newProcess = (
     pidNamespace: options.pidNamespace ?? "pid:[1]"
   }
   const isFree = options.pid !== undefined && SimulatedKernel.findProcess(kernel, place, options.pid) === undefined
+  const pid = options.pid !== undefined && isFree ? options.pid : kernel.nextPid++
   const process: SimulatedKernel.KernelProcess = {
     serial,
-    pid: options.pid !== undefined && isFree ? options.pid : kernel.nextPid++,
+    pid,
     uid: options.uid ?? 0,
     // The start time includes `serial`. So two processes with the same pid have different start times, even if the clock did not
     // advance between their starts.
@@ -41,8 +43,14 @@ export const newProcess = (
     maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
     threads: options.threads ?? [],
     parent: options.parent ?? 0,
+    group: options.group ?? pid,
+    hasTerminal: options.hasTerminal ?? false,
     state: "running",
     status: undefined,
+    endedBy: undefined,
+    handlers: new Map(),
+    continued: 0,
+    blocked: undefined,
     onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void, SIGSTOP: Effect.void },
     clock,
     gate: Effect.unsafeMakeLatch(true),
@@ -125,7 +133,7 @@ export const makeProcessRegister = (
       if (process.state === "running") yield* SimulatedKernel.note(kernel, process, how)
       process.state = state
       if (state === "gone") kernel.processes.delete(process)
-      SimulatedKernel.closeAll(kernel, process)
+      closeAll(kernel, process)
       yield* ports.closeAll(process)
       yield* process.gone.open
     })

@@ -13,11 +13,10 @@
  */
 import * as Effect from "effect/Effect"
 import type { AddonCalls } from "../host/KernelLock.ts"
+import { lockEnd, overlaps } from "./FileLocks.ts"
 import {
   type KernelProcess,
-  lockEnd,
   type OpenFile,
-  overlaps,
   type RangeLock,
   type SimulatedKernel,
   systemCall

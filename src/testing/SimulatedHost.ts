@@ -38,6 +38,7 @@ import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import * as SimulatedPorts from "./SimulatedPorts.ts"
 import type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
+import * as SimulatedPrograms from "./SimulatedPrograms.ts"
 import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 import { spawnProgram } from "./spawnProgram.ts"
 
@@ -59,6 +60,21 @@ export interface SimulatedHost {
     program: Effect.Effect<A, E, Requirements | Scope.Scope>,
     options?: ProcessOptions
   ) => Effect.Effect<SimulatedProcess<A, E>>
+  /**
+   * Runs a program as `spawn` does. The program may also start children and receive signals, as `gateway exec` does.
+   *
+   * @internal
+   */
+  readonly spawnParent: <A, E>(
+    program: Effect.Effect<A, E, Requirements | SimulatedPrograms.ExecServices | Scope.Scope>,
+    options?: ProcessOptions
+  ) => Effect.Effect<SimulatedProcess<A, E>>
+  /**
+   * The programs that the processes of the host can start as children.
+   *
+   * @internal
+   */
+  readonly programs: Omit<SimulatedPrograms.SimulatedPrograms, "servicesOf">
   /**
    * Starts a process. The layer provides the services of this process to a program that runs in the test's own fiber. The
    * process goes on after the program has ended or the scope of the layer has closed. Only a signal, `reboot` or the service
@@ -187,10 +203,14 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
     const ports = SimulatedPorts.make(kernel)
     const scheduler = options.scheduler ?? SimulatedClock.schedulerOf(clock) ?? SimulatedScheduler.make()
     const processes = makeProcessRegister(kernel, ports)
-    const platformOf = makePlatform(kernel, ports, processes)
+    const programs = SimulatedPrograms.make(kernel, ports, scheduler, processes)
+    const platformOf = makePlatform(kernel, ports, processes, programs)
+    const spawn = spawnProgram(kernel, scheduler, processes, platformOf)
 
     return {
-      spawn: spawnProgram(kernel, scheduler, processes, platformOf),
+      spawn,
+      spawnParent: spawn,
+      programs,
       layer: (options = {}) =>
         Layer.effectContext(
           Effect.flatMap(processes.register(options), (process) => platformOf(process, options))

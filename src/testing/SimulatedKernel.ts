@@ -96,11 +96,23 @@ export interface KernelProcess {
   readonly parent: number
   /** Whether this program has the native addon that takes kernel locks. */
   readonly kernelLocks: boolean
+  /** The process group, which is the pid of its leader. Signals of a terminal's keys reach all processes of a group. */
+  readonly group: number
+  /** Whether the terminal of the host is the controlling terminal of the process. */
+  readonly hasTerminal: boolean
   /** All programs in this process, including this one. Each other program is a worker thread or another copy of the library. */
   readonly members: Set<KernelProcess>
   state: "running" | "zombie" | "gone"
   /** The exit status. It is `undefined` until the status is known, and also if the program was killed. */
   status: number | undefined
+  /** The signal that ended the process. It is `undefined` while the process runs, and if the process exited by itself. */
+  endedBy: NodeJS.Signals | undefined
+  /** What the process does when it gets a signal, for each signal whose default action it has replaced. */
+  readonly handlers: Map<NodeJS.Signals, Effect.Effect<void>>
+  /** How many SIGCONTs the process has got. Each discards the stop signals on which the process has not acted yet. */
+  continued: number
+  /** A latch that is closed while the process is blocked in the kernel. Until it opens, signals, even SIGKILL, have no effect. */
+  blocked: Effect.Latch | undefined
   /** What each signal does. Each effect completes at once, so the sender does not wait for the process to end. */
   onSignal: { readonly [name in "SIGTERM" | "SIGKILL" | "SIGSTOP"]: Effect.Effect<void> }
   /** The clock of the host. SIGSTOP to the process does not stop this clock, and `stepWallClock` does not change it. */
@@ -178,6 +190,10 @@ export interface SimulatedKernel {
   readonly paths: Map<string, Inode>
   /** The kernel locks, by inode number. */
   readonly locks: Map<number, Array<RangeLock>>
+  /** Pipes that a process waits for. The latch of a pipe opens when the last writer has closed its end, or has ended. */
+  readonly pipes: Map<OpenFile, Effect.Latch>
+  /** The process group in the foreground of the host's terminal. 0: none. */
+  foreground: number
   /** All programs, one or more for each process. Those of zombies are included, because a zombie keeps its pid. */
   readonly processes: Set<KernelProcess>
   readonly trace: Array<TraceEntry>
@@ -220,6 +236,8 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
     platform,
     paths: new Map([["/", root]]),
     locks: new Map(),
+    pipes: new Map(),
+    foreground: 0,
     processes: new Set(),
     trace: [],
     capacity: Number.POSITIVE_INFINITY,
@@ -378,49 +396,6 @@ export const closeCall = (
     step(kernel, process, { name: "close", target }),
     Effect.zipRight(Effect.sync(body), note(kernel, process, "close", target, "ok"))
   )
-
-/**
- * The end of a lock range. A length of 0 means up to the end of the file, even if the file grows.
- *
- * @internal
- */
-export const lockEnd = (offset: number, length: number): number =>
-  length === 0 ? Number.POSITIVE_INFINITY : offset + length
-
-/**
- * Whether two ranges share a byte.
- *
- * @internal
- */
-export const overlaps = (
-  one: Pick<RangeLock, "from" | "to">,
-  other: Pick<RangeLock, "from" | "to">
-): boolean => one.from < other.to && other.from < one.to
-
-/**
- * Releases the locks of an open file, unless another process has inherited that open file.
- *
- * @internal
- */
-export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
-  for (const { files } of kernel.processes) if (files.get(file.fd) === file) return
-  // A finalizer can close a file after its process was killed. The kill has already released the locks of the file, and another
-  // process may hold a lock on this inode by now. So only the locks of this open file are removed.
-  const left = kernel.locks.get(file.inode.ino)?.filter((lock) => lock.file !== file) ?? []
-  if (left.length === 0) kernel.locks.delete(file.inode.ino)
-  else kernel.locks.set(file.inode.ino, left)
-}
-
-/**
- * Closes all open files of a process and releases its locks, as the kernel does when a process ends.
- *
- * @internal
- */
-export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void => {
-  const files = [...process.files.values()]
-  process.files.clear()
-  for (const file of files) unlock(kernel, file)
-}
 
 /**
  * Formats an entry of the trace as one line: time, process, call and outcome.

@@ -24,6 +24,18 @@ export interface ProcessOptions {
   /** The pid of the parent process. Default: the process cannot see its parent. */
   readonly parent?: number | undefined
   /**
+   * The process group. Default: the process leads a new group, whose number is its pid.
+   *
+   * @internal
+   */
+  readonly group?: number | undefined
+  /**
+   * Whether the host's terminal is the controlling terminal of the process. Default `false`.
+   *
+   * @internal
+   */
+  readonly hasTerminal?: boolean | undefined
+  /**
    * A running process whose open files the new process inherits, with the kernel locks on them. The locks then last until both
    * processes have closed the files or ended. Default: the process inherits no open file.
    */

@@ -15,13 +15,14 @@ import type { Requirements } from "./ProcessPlatform.ts"
 import type { ProcessRegister } from "./ProcessRegister.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
+import type { ExecServices } from "./SimulatedPrograms.ts"
 import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
 
 /**
  * Makes the clock of a process. The timers of a stopped process fire when the process continues, and the timers of an ended
  * process never fire. The wall-clock time includes the steps that a test has made with `SimulatedHost.stepWallClock`.
  */
-const processClock = (
+export const processClock = (
   kernel: SimulatedKernel.SimulatedKernel,
   process: SimulatedKernel.KernelProcess
 ): Clock.Clock => {
@@ -81,10 +82,10 @@ export const spawnProgram = (
   platformOf: (
     process: SimulatedKernel.KernelProcess,
     options: ProcessOptions
-  ) => Effect.Effect<Context.Context<Requirements>>
+  ) => Effect.Effect<Context.Context<Requirements | ExecServices>>
 ) =>
 <A, E>(
-  program: Effect.Effect<A, E, Requirements | Scope.Scope>,
+  program: Effect.Effect<A, E, Requirements | ExecServices | Scope.Scope>,
   options: ProcessOptions = {}
 ): Effect.Effect<SimulatedProcess<A, E>> =>
   Effect.gen(function*() {

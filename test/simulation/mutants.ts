@@ -10,6 +10,7 @@
 import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
+import { execMutants } from "../exec/mutants.ts"
 import type { habitats } from "./scenario.ts"
 
 export interface Mutant {
@@ -353,7 +354,9 @@ const split = (id: string): readonly [file: string, mutant: string | undefined] 
 }
 
 const changesOf = (name: string): Mutant["changes"] =>
-  [...mutants, ...spawnMutants].filter((mutant) => mutant.name === name).flatMap(({ changes }) => changes)
+  [...mutants, ...spawnMutants, ...execMutants].filter((mutant) => mutant.name === name).flatMap(({ changes }) =>
+    changes
+  )
 
 const mutate = (code: string, file: string, name: string): string =>
   changesOf(name)
@@ -418,7 +421,8 @@ export const mutantSources = () => ({
         }).join(",\n")
       const subjects = loaders([unchanged, ...mutants.map(({ name }) => name)], "test/simulation/subject.ts")
       const places = loaders(spawnMutants.map(({ name }) => name), "test/internal/places.ts")
-      return `export const load = {${subjects}}\nexport const loadPlaces = {${places}}`
+      const execs = loaders([unchanged, ...execMutants.map(({ name }) => name)], "test/exec/subject.ts")
+      return `export const load = {${subjects}}\nexport const loadPlaces = {${places}}\nexport const loadExec = {${execs}}`
     }
     const [file, mutant] = split(id)
     return mutant === undefined ? undefined : mutate(readFileSync(file, "utf8"), file, mutant)
