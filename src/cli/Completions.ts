@@ -37,17 +37,21 @@ const shared: ReadonlyArray<Flag> = Object.values<Setting<unknown>>(settings).fl
     : [{ name: setting.flag, description: setting.description, value: ofSetting(setting), commands: takers }]
 })
 
+/** A command, and the commands that take its flags too. */
+const takersOf = (command: CommandName): ReadonlyArray<CommandName> =>
+  commandNames.filter((name) => name === command || commands[name].takesFlagsOf === command)
+
 const own: ReadonlyArray<Flag> = commandNames.flatMap((command) => [
   ...Object.entries(commands[command].values).map(([name, { description, values }]): Flag => ({
     name,
     description,
     value: values === undefined ? { _tag: "Free" } : { _tag: "Words", words: values },
-    commands: [command]
+    commands: takersOf(command)
   })),
   ...Object.entries(commands[command].switches).map(([name, description]): Flag => ({
     name,
     description,
-    commands: [command]
+    commands: takersOf(command)
   }))
 ])
 

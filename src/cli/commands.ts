@@ -39,8 +39,10 @@ export interface CommandValue {
  */
 export interface Command {
   readonly description: string
-  /** Whether `--` and another program's command line follow the flags. */
-  readonly command?: boolean
+  /** Whether `--` and another program's command line follow the flags, or can follow them. */
+  readonly command?: "required" | "optional"
+  /** The command whose own flags this command takes too. */
+  readonly takesFlagsOf?: "exec"
   /** The word that must follow the command. */
   readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
   /** The flags of this command alone that take no value. The key is the flag, and the value is its description. */
@@ -85,7 +87,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   exec: {
     description: "run any command under the lock, for as long as it runs",
-    command: true,
+    command: "required",
     switches: {
       standby: "wait without a time limit until the current owner ends, then start the command",
       ensure: "exit 0 at once if this gateway is already running and healthy",
@@ -168,8 +170,11 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   service: {
     description: "print, install or uninstall the definition of this gateway as a service",
+    command: "optional",
+    takesFlagsOf: "exec",
     argument: { name: "action", allowed: serviceActions },
     switches: {
+      exec: "run the command after -- under the lock, instead of a gateway; takes the flags of exec",
       system: "use a service of the whole machine instead of this user's",
       "dry-run": "show what would be done, without doing it"
     },
@@ -196,4 +201,11 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     settings: [],
     exits: [[0, "always"]]
   }
+}
+
+/** The flags that only some commands accept, with those of `takesFlagsOf`. */
+export const flagsOf = (command: Command): Pick<Command, "switches" | "values"> => {
+  if (command.takesFlagsOf === undefined) return command
+  const other = commands[command.takesFlagsOf]
+  return { switches: { ...other.switches, ...command.switches }, values: { ...other.values, ...command.values } }
 }

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import { toUrl } from "../Address.ts"
 import * as Exec from "../exec/Exec.ts"
 import * as ChildProgram from "../host/ChildProgram.ts"
 import * as FileHolders from "../host/FileHolders.ts"
@@ -23,15 +24,17 @@ import { statusAt } from "../ready/statusAt.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import { decodeGiven, durationSetting, setting } from "../settings/Setting.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
+import { defaultStopTimeout } from "../supervisor/ServiceOptions.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import type * as Supervisor from "../supervisor/Supervisor.ts"
-import { keepFed } from "../supervisor/SystemdNotify.ts"
+import { extendTimeout, keepFed } from "../supervisor/SystemdNotify.ts"
 import { spanned } from "../telemetry/spans.ts"
 import type { ExecCommandLine } from "./CommandLine.ts"
 import { Answered, EndedBySignal, ExitStatus } from "./ExitStatus.ts"
 import {
   finalStatus,
   lockOptions,
+  notifyMargin,
   recoveryOptions,
   runningHealthy,
   sayRunning,
@@ -72,7 +75,7 @@ const stopTimeoutSetting = durationSetting({
   name: "stop timeout of exec",
   flag: "stop-timeout",
   description: "time from SIGTERM to SIGKILL",
-  default: Duration.seconds(10)
+  default: defaultStopTimeout
 })
 
 const conflictSetting = setting<number>({
@@ -86,19 +89,35 @@ const conflictSetting = setting<number>({
     typeof raw === "string" && /^\d{1,3}$/.test(raw) && Number(raw) <= 255 ? Option.some(Number(raw)) : Option.none()
 })
 
+/** Fails if `exec`, or one of its flags, is not available on a platform. */
+export const checkPlatform = (
+  { diesWithWrapper }: Pick<ExecCommandLine, "diesWithWrapper">,
+  platform: string
+): Effect.Effect<void, ExecUnavailable> => {
+  if (platform === "win32") {
+    return new ExecUnavailable({
+      reason: "exec is not available on Windows; run it in WSL, or use LockFile of the library"
+    })
+  }
+  return diesWithWrapper && platform !== "linux"
+    ? new ExecUnavailable({ reason: "--die-with-wrapper is available only on Linux; start exec without it" })
+    : Effect.void
+}
+
 const given = <A>(setting: Parameters<typeof decodeGiven<A>>[0], raw: string | undefined, otherwise: A) =>
   raw === undefined
     ? Effect.succeed(otherwise)
     : decodeGiven(setting, { raw, source: `--${setting.flag ?? setting.name}` })
 
 /** The parsed flags of `exec`. */
-interface Flags {
+export interface Flags {
   readonly ready: Option.Option<LockFile.OwnerRecord.Ready>
   readonly startTimeout: Duration.Duration
   readonly stopTimeout: Duration.Duration
 }
 
-const parseFlags = (command: ExecCommandLine) =>
+/** Parses the flags of `exec`. Fails with `SettingInvalid` if a value is not allowed. */
+export const parseFlags = (command: ExecCommandLine) =>
   Effect.gen(function*() {
     const ready = command.ready === undefined
       ? Option.none<LockFile.OwnerRecord.Ready>()
@@ -106,7 +125,7 @@ const parseFlags = (command: ExecCommandLine) =>
     const flags: Flags = {
       ready,
       startTimeout: yield* given(startTimeoutSetting, command.startTimeout, Duration.minutes(1)),
-      stopTimeout: yield* given(stopTimeoutSetting, command.stopTimeout, Duration.seconds(10))
+      stopTimeout: yield* given(stopTimeoutSetting, command.stopTimeout, defaultStopTimeout)
     }
     return flags
   })
@@ -285,6 +304,11 @@ const runChild = (
     const [program, ...args] = wordsOf(command)
     const context = yield* Effect.context<Evidence>()
     const lock = yield* LockFile.LockFile
+    // The wait for another owner may have used up `TimeoutStartSec`. From here on, the command has the start timeout.
+    yield* systemd.notify(
+      `STATUS=starting ${command.words[0]}`,
+      extendTimeout(Duration.sum(Duration.sum(flags.startTimeout, flags.stopTimeout), notifyMargin))
+    )
     yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
     const ended = yield* Exec.run({
       command: program,
@@ -300,7 +324,14 @@ const runChild = (
       stopTimeout: flags.stopTimeout,
       inheritsLock: command.inheritsLock,
       toGroup: command.toGroup,
-      onReady: Effect.asVoid(systemd.notify("READY=1", `STATUS=running ${command.words[0]}`)),
+      onReady: Effect.asVoid(systemd.notify(
+        "READY=1",
+        `STATUS=running ${command.words[0]}${rule === "none" ? "" : `, listening on ${toUrl(start.address)}`}`
+      )),
+      // systemd must not end a working program that ignores its port. With `--ready`, `exec` itself ends such a program.
+      onLate: Effect.asVoid(
+        systemd.notify("READY=1", `STATUS=running ${command.words[0]}, which does not listen on port ${config.port}`)
+      ),
       signals
     })
     return ended._tag === "Exited"
@@ -363,16 +394,7 @@ export const exec = (
   environment: Readonly<Record<string, string | undefined>>
 ) =>
   Effect.gen(function*() {
-    if (facts.platform === "win32") {
-      return yield* new ExecUnavailable({
-        reason: "exec is not available on Windows; run it in WSL, or use LockFile of the library"
-      })
-    }
-    if (command.diesWithWrapper && facts.platform !== "linux") {
-      return yield* new ExecUnavailable({
-        reason: "--die-with-wrapper is available only on Linux; start exec without it"
-      })
-    }
+    yield* checkPlatform(command, facts.platform)
     const flags = yield* parseFlags(command)
     const { systemd, verdict } = yield* supervision(config, facts)
     const start: Start = {
