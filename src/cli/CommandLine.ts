@@ -350,13 +350,6 @@ const serviceExec = (
       return program === undefined ? undefined : yield* refuse(`a command needs --exec: ${serviceUsage}`)
     }
     if (program === undefined) return yield* refuse(`--exec needs "--" before the command: ${serviceUsage}`)
-    for (const flag of ["ensure", "force"]) {
-      if (switches.has(flag)) {
-        return yield* refuse(
-          `--${flag} cannot be used in a service, because the service manager decides when it starts`
-        )
-      }
-    }
     return yield* execCommandLine(typed, flags)
   })
 

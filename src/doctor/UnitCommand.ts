@@ -44,6 +44,6 @@ const parseExec = (words: string): NonNullable<UnitCommand["exec"]> => {
 export const parseExecStart = (text: string): UnitCommand => {
   const [, execPath = "", argv = ""] = /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec(text) ?? []
   const words = argv.startsWith(`${execPath} `) ? argv.slice(execPath.length + 1) : ""
-  const [, scriptPath = "", action = "", rest = ""] = /^(.*?) (run|exec) --profile (.*)$/.exec(words) ?? []
-  return { execPath, scriptPath, exec: action === "exec" ? parseExec(rest) : undefined }
+  const [, program = "", action = "", rest = ""] = /^(|.*? )(run|exec) --profile (.*)$/.exec(words) ?? []
+  return { execPath, scriptPath: program.trimEnd(), exec: action === "exec" ? parseExec(rest) : undefined }
 }

@@ -189,11 +189,11 @@ describe("CommandLine.parse", () => {
     ],
     ["exec needs a command after \"--\"", ["service", "install", "--exec", "--"]],
     [
-      "--ensure cannot be used in a service, because the service manager decides when it starts",
+      "--ensure is not a flag of \"service\"",
       ["service", "install", "--exec", "--ensure", "--", "true"]
     ],
     [
-      "--force cannot be used in a service, because the service manager decides when it starts",
+      "--force is not a flag of \"service\"",
       ["service", "print", "--exec", "--force", "--", "true"]
     ],
     ["--json is not a flag of \"service\"", ["service", "print", "--exec", "--json", "--", "true"]],

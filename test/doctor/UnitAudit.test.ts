@@ -254,6 +254,13 @@ describe("UnitAudit.audit", () => {
       }
     )
 
+    it("reads a unit that names the program and not Node", () => {
+      const { ExecStart } = exec("")
+      const seen = unit({ ExecStart: ExecStart.replaceAll("/usr/bin/node /opt/my gateway/main.js", "/usr/bin/node") })
+      assert.strictEqual(seen.scriptPath, "")
+      assert.isDefined(seen.exec)
+    })
+
     it("compares the stop with --stop-timeout instead of the drain timeout, and names a command to type", () => {
       assert.deepStrictEqual(problems(exec(" --stop-timeout=5s"), { drainTimeout: Duration.hours(1) }), [])
       for (const flag of [" --stop-timeout=20 seconds --group", " --stop-timeout 20s"]) {
