@@ -6,6 +6,7 @@ export const longFiles = [
   "guard.test.ts",
   "storm.test.ts",
   "exec-lock.test.ts",
+  "exec-service.test.ts",
   "namespaces.test.ts",
   "waiting.test.ts",
   "mutants.test.ts",

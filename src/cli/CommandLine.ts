@@ -13,6 +13,7 @@ import {
   type Command,
   type CommandName,
   commands,
+  flagsOf as ownFlagsOf,
   type ServiceAction,
   serviceActions,
   type Shell,
@@ -44,10 +45,15 @@ export class UsageError extends Data.TaggedError("UsageError")<{
   }
 }
 
-/** The command line of `gateway exec`. The last four fields contain the text that the user typed, which is parsed later. */
+/**
+ * The command line of `gateway exec`, or the part of another command line that is for `exec`. The last four fields contain the text
+ * that the user typed, which is parsed later.
+ */
 export interface ExecCommandLine {
   readonly _tag: "Exec"
   readonly flags: ReadonlyMap<string, string>
+  /** The flags that only `exec` has, as typed, in the order of the table `commands`. */
+  readonly ownFlags: ReadonlyArray<string>
   /** The command to run: a program and its arguments. */
   readonly words: readonly [program: string, ...args: ReadonlyArray<string>]
   readonly standby: boolean
@@ -105,6 +111,8 @@ export type CommandLine =
     /** The user that a system service runs as. */
     readonly user: string | undefined
     readonly dryRun: boolean
+    /** The command that the service runs by `gateway exec`. `undefined`: the service runs a gateway. */
+    readonly exec: ExecCommandLine | undefined
   }
   | { readonly _tag: "Completions"; readonly shell: Shell }
 
@@ -146,9 +154,9 @@ const meant = (typed: string, known: Iterable<string>, before = ""): string => {
 }
 
 /** All flags that a command accepts, without dashes. */
-const flagsOf = (command: Command | undefined): ReadonlyArray<string> => [
-  ...Object.keys(command?.switches ?? {}),
-  ...Object.keys(command?.values ?? {}),
+const flagsOf = (command: Command): ReadonlyArray<string> => [
+  ...Object.keys(ownFlagsOf(command).switches),
+  ...Object.keys(ownFlagsOf(command).values),
   ...settingFlags.keys(),
   "help",
   "version"
@@ -203,7 +211,8 @@ interface Typed {
 const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError> =>
   Effect.gen(function*() {
     const end = argv.indexOf("--")
-    const program = end !== -1 && namesCommand(argv, "exec") ? argv.slice(end + 1) : undefined
+    const takesProgram = namesCommand(argv, "exec") || namesCommand(argv, "service")
+    const program = end !== -1 && takesProgram ? argv.slice(end + 1) : undefined
     const { tokens } = parseArgs({
       args: program === undefined ? [...argv] : argv.slice(0, end),
       options: Object.fromEntries([...allValues.keys()].map((name) => [name, { type: "string" as const }])),
@@ -245,7 +254,7 @@ const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError
 const checkFlags = (word: string, typed: Typed): Effect.Effect<void, UsageError> =>
   Effect.gen(function*() {
     const { refuse, spelling, switches, unknownFlag, values } = typed
-    const known = isCommand(word) ? commands[word] : undefined
+    const known = isCommand(word) ? ownFlagsOf(commands[word]) : undefined
     for (const name of [...switches, ...values.keys()]) {
       if (name === "help" || name === "version" || settingFlags.has(name)) continue
       if (known === undefined || !(Object.hasOwn(known.switches, name) || Object.hasOwn(known.values, name))) {
@@ -273,7 +282,7 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
       const names = Object.keys(commands)
       return yield* refuse(`unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`)
     }
-    if (commands[word].command === true && typed.program === undefined) {
+    if (commands[word].command === "required" && typed.program === undefined) {
       return yield* refuse(`${word} needs "--" before the command: gateway ${word} [flags] -- <command> [arguments]`)
     }
     const unexpected = commands[word].argument === undefined ? argument : extra[0]
@@ -294,6 +303,7 @@ const execCommandLine = (
   flags: ReadonlyMap<string, string>
 ): Effect.Effect<ExecCommandLine, UsageError> => {
   const [name, ...args] = program
+  const own = commands.exec
   if (name === undefined || name === "") return refuse("exec needs a command after \"--\"")
   if (switches.has("listen") && switches.has("no-port")) {
     return refuse("--listen needs a port, so it cannot be combined with --no-port")
@@ -301,6 +311,13 @@ const execCommandLine = (
   return Effect.succeed({
     _tag: "Exec",
     flags,
+    ownFlags: [
+      ...Object.keys(own.switches).filter((flag) => switches.has(flag)).map((flag) => `--${flag}`),
+      ...Object.keys(own.values).flatMap((flag) => {
+        const value = values.get(flag)
+        return value === undefined ? [] : [`--${flag}=${value}`]
+      })
+    ],
     words: [name, ...args],
     standby: switches.has("standby"),
     ensure: switches.has("ensure"),
@@ -316,6 +333,35 @@ const execCommandLine = (
     conflictStatus: values.get("conflict-exit-code")
   })
 }
+
+/** The usual command line of a service that runs a command. */
+const serviceUsage = "gateway service install --exec [flags] -- <command> [arguments]"
+
+/**
+ * The part of the command line of `service` that is for `exec`. `undefined` without `--exec`. An uninstallation does not need the
+ * command, and ignores it.
+ */
+const serviceExec = (
+  typed: Typed,
+  action: ServiceAction,
+  flags: ReadonlyMap<string, string>
+): Effect.Effect<ExecCommandLine | undefined, UsageError> =>
+  Effect.gen(function*() {
+    const { program, refuse, spelling, switches, values } = typed
+    const isExec = switches.has("exec")
+    if (action === "uninstall") return undefined
+    if (!isExec) {
+      const flag = [...switches, ...values.keys()].find((name) => isFlagOf("exec", name) && !isFlagOf("service", name))
+      if (flag !== undefined) return yield* refuse(`${spelling.get(flag) ?? flag} needs --exec: ${serviceUsage}`)
+      return program === undefined ? undefined : yield* refuse(`a command needs --exec: ${serviceUsage}`)
+    }
+    if (program === undefined) return yield* refuse(`--exec needs "--" before the command: ${serviceUsage}`)
+    return yield* execCommandLine(typed, flags)
+  })
+
+/** Whether a flag is one of the flags that only some commands have, and belongs to this command. */
+const isFlagOf = (command: CommandName, flag: string): boolean =>
+  Object.hasOwn(commands[command].switches, flag) || Object.hasOwn(commands[command].values, flag)
 
 /** Builds a command from its flags. Fails if flags cannot be combined, or if the argument is missing or unknown. */
 const commandLine = (
@@ -364,7 +410,8 @@ const commandLine = (
           manager: values.get("manager"),
           system: switches.has("system"),
           user: values.get("user"),
-          dryRun: switches.has("dry-run")
+          dryRun: switches.has("dry-run"),
+          exec: yield* serviceExec(typed, argument, flags)
         }
       case "completions":
         if (!isShell(argument)) return yield* needs(shells)

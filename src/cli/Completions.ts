@@ -37,17 +37,24 @@ const shared: ReadonlyArray<Flag> = Object.values<Setting<unknown>>(settings).fl
     : [{ name: setting.flag, description: setting.description, value: ofSetting(setting), commands: takers }]
 })
 
+/** A command, and the commands that take this flag of it too. */
+const takersOf = (command: CommandName, flag: string): ReadonlyArray<CommandName> =>
+  commandNames.filter((name) => {
+    const { takesFlagsOf } = commands[name]
+    return name === command || (takesFlagsOf?.command === command && !takesFlagsOf.except.includes(flag))
+  })
+
 const own: ReadonlyArray<Flag> = commandNames.flatMap((command) => [
   ...Object.entries(commands[command].values).map(([name, { description, values }]): Flag => ({
     name,
     description,
     value: values === undefined ? { _tag: "Free" } : { _tag: "Words", words: values },
-    commands: [command]
+    commands: takersOf(command, name)
   })),
   ...Object.entries(commands[command].switches).map(([name, description]): Flag => ({
     name,
     description,
-    commands: [command]
+    commands: takersOf(command, name)
   }))
 ])
 

@@ -73,6 +73,7 @@ export const ofExec: ReadonlyArray<Description> = [
 const failures: ReadonlySet<string> = new Set([
   "OutputFailed",
   "ServiceFailed",
+  "ExecUnavailable",
   "OwnerUnverified",
   "OwnerSupervised",
   "OwnerNotEnded"

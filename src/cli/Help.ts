@@ -60,7 +60,8 @@ export const signature = (name: string, { argument }: Command): string =>
   argument === undefined ? name : `${name} ${argument.allowed.join("|")}`
 
 /** The words that follow the flags of a command. */
-const tail = ({ command }: Command): string => command === true ? " -- <command> [arguments]" : ""
+const tail = ({ command }: Command): string =>
+  command === undefined ? "" : command === "required" ? " -- <command> [arguments]" : " [-- <command> [arguments]]"
 
 const statusRows = (rows: ReadonlyArray<readonly [number, string]>): ReadonlyArray<Row> =>
   rows.toSorted(([a], [b]) => a - b).map(([status, when]) => [String(status), when])

@@ -39,8 +39,10 @@ export interface CommandValue {
  */
 export interface Command {
   readonly description: string
-  /** Whether `--` and another program's command line follow the flags. */
-  readonly command?: boolean
+  /** Whether `--` and another program's command line follow the flags, or can follow them. */
+  readonly command?: "required" | "optional"
+  /** Another command whose own flags this command takes too, except some. */
+  readonly takesFlagsOf?: { readonly command: "exec"; readonly except: ReadonlyArray<string> }
   /** The word that must follow the command. */
   readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
   /** The flags of this command alone that take no value. The key is the flag, and the value is its description. */
@@ -85,7 +87,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   exec: {
     description: "run any command under the lock, for as long as it runs",
-    command: true,
+    command: "required",
     switches: {
       standby: "wait without a time limit until the current owner ends, then start the command",
       ensure: "exit 0 at once if this gateway is already running and healthy",
@@ -169,8 +171,12 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   service: {
     description: "print, install or uninstall the definition of this gateway as a service",
+    command: "optional",
+    // A service manager decides when a service starts. With --ensure, it would start a service again and again that exits 0 at once.
+    takesFlagsOf: { command: "exec", except: ["ensure", "force"] },
     argument: { name: "action", allowed: serviceActions },
     switches: {
+      exec: "run the command after -- under the lock, instead of a gateway; takes most flags of exec",
       system: "use a service of the whole machine instead of this user's",
       "dry-run": "show what would be done, without doing it"
     },
@@ -196,5 +202,19 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     values: {},
     settings: [],
     exits: [[0, "always"]]
+  }
+}
+
+const without = <A>(record: Readonly<Record<string, A>>, names: ReadonlyArray<string>): Record<string, A> =>
+  Object.fromEntries(Object.entries(record).filter(([name]) => !names.includes(name)))
+
+/** The flags of a command that not every command has, with those of `takesFlagsOf`. */
+export const flagsOf = (command: Command): Pick<Command, "switches" | "values"> => {
+  const { switches, takesFlagsOf, values } = command
+  if (takesFlagsOf === undefined) return { switches, values }
+  const other = commands[takesFlagsOf.command]
+  return {
+    switches: { ...without(other.switches, takesFlagsOf.except), ...switches },
+    values: { ...without(other.values, takesFlagsOf.except), ...values }
   }
 }

@@ -8,34 +8,35 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import { toUrl } from "../Address.ts"
 import * as Exec from "../exec/Exec.ts"
 import { BindFailed } from "../GatewayLockError.ts"
 import * as ChildProgram from "../host/ChildProgram.ts"
 import * as FileHolders from "../host/FileHolders.ts"
 import * as PortOwners from "../host/PortOwners.ts"
-import type * as ProbeTransport from "../host/ProbeTransport.ts"
-import * as ProcessTable from "../host/ProcessTable.ts"
 import * as ReceivedSignals from "../host/ReceivedSignals.ts"
 import * as Signals from "../host/Signals.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { ensurePortFree } from "../lock/PortCheck.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
-import { statusAt } from "../ready/statusAt.ts"
 import * as InheritableSocket from "../server/node/InheritableSocket.ts"
 import { bindExclusively } from "../server/PortBinding.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import { decodeGiven, durationSetting, setting } from "../settings/Setting.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
+import { defaultStopTimeout } from "../supervisor/ServiceOptions.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import type * as Supervisor from "../supervisor/Supervisor.ts"
-import { keepFed } from "../supervisor/SystemdNotify.ts"
+import { extendTimeout, keepFed } from "../supervisor/SystemdNotify.ts"
 import * as UnitReadiness from "../supervisor/UnitReadiness.ts"
 import { spanned } from "../telemetry/spans.ts"
 import type { ExecCommandLine } from "./CommandLine.ts"
+import { describePorts, describeRule, type Evidence, isReady, type Rule } from "./execReadiness.ts"
 import { Answered, EndedBySignal, ExitStatus } from "./ExitStatus.ts"
 import {
   finalStatus,
   lockOptions,
+  notifyMargin,
   recoveryOptions,
   runningHealthy,
   sayRunning,
@@ -76,7 +77,7 @@ const stopTimeoutSetting = durationSetting({
   name: "stop timeout of exec",
   flag: "stop-timeout",
   description: "time from SIGTERM to SIGKILL",
-  default: Duration.seconds(10)
+  default: defaultStopTimeout
 })
 
 const conflictSetting = setting<number>({
@@ -90,6 +91,21 @@ const conflictSetting = setting<number>({
     typeof raw === "string" && /^\d{1,3}$/.test(raw) && Number(raw) <= 255 ? Option.some(Number(raw)) : Option.none()
 })
 
+/** Fails if `exec`, or one of its flags, is not available on a platform. */
+export const checkPlatform = (
+  { diesWithWrapper }: Pick<ExecCommandLine, "diesWithWrapper">,
+  platform: string
+): Effect.Effect<void, ExecUnavailable> => {
+  if (platform === "win32") {
+    return new ExecUnavailable({
+      reason: "exec is not available on Windows; run it in WSL, or use LockFile of the library"
+    })
+  }
+  return diesWithWrapper && platform !== "linux"
+    ? new ExecUnavailable({ reason: "--die-with-wrapper is available only on Linux; start exec without it" })
+    : Effect.void
+}
+
 const given = <A>(setting: Parameters<typeof decodeGiven<A>>[0], raw: string | undefined, otherwise: A) =>
   raw === undefined
     ? Effect.succeed(otherwise)
@@ -102,7 +118,8 @@ export interface Flags {
   readonly stopTimeout: Duration.Duration
 }
 
-const parseFlags = (command: ExecCommandLine) =>
+/** Parses the flags of `exec`. Fails with `SettingInvalid` if a value is not allowed. */
+export const parseFlags = (command: ExecCommandLine) =>
   Effect.gen(function*() {
     const ready = command.ready === undefined
       ? Option.none<LockFile.OwnerRecord.Ready>()
@@ -110,7 +127,7 @@ const parseFlags = (command: ExecCommandLine) =>
     const flags: Flags = {
       ready,
       startTimeout: yield* given(startTimeoutSetting, command.startTimeout, Duration.minutes(1)),
-      stopTimeout: yield* given(stopTimeoutSetting, command.stopTimeout, Duration.seconds(10))
+      stopTimeout: yield* given(stopTimeoutSetting, command.stopTimeout, defaultStopTimeout)
     }
     return flags
   })
@@ -167,76 +184,6 @@ export const environmentOf = (
 })
 
 // ---------------------------------------------------------------------------
-// readiness
-// ---------------------------------------------------------------------------
-
-/** The pids of a process and of all its descendants. */
-const familyOf = (pid: number) =>
-  Effect.flatMap(
-    ProcessTable.ProcessTable,
-    ({ tree }) => Effect.map(tree([pid]), (family) => family.map(({ pid }) => pid))
-  )
-
-/** Whether a process or one of its descendants listens on a port. */
-const listensOn = (port: number, pid: number) =>
-  Effect.gen(function*() {
-    const family = yield* familyOf(pid)
-    const seen = yield* Effect.flatMap(PortOwners.PortOwners, ({ listeners }) => listeners(port, family))
-    return seen._tag === "Seen" &&
-      seen.listeners.some((listener) => listener.pid !== undefined && family.includes(listener.pid))
-  })
-
-/** Whether a path answers with a status of 200 to 299 within the probe timeout. */
-const answers = (path: string, { health, host, port }: GatewayConfig) =>
-  Effect.map(
-    statusAt({ host, port }, path, health),
-    (status) => status !== undefined && status >= 200 && status <= 299
-  )
-
-type Evidence = ProbeTransport.ProbeTransport | PortOwners.PortOwners | ProcessTable.ProcessTable
-
-/** The rule of a command, and for the rule `notify` an effect that asks systemd whether the command has sent `READY=1`. */
-interface Rule {
-  readonly name: LockFile.OwnerRecord.Ready
-  readonly hasNotified: Effect.Effect<boolean>
-}
-
-const isReady = (
-  { hasNotified, name: rule }: Rule,
-  config: GatewayConfig,
-  pid: number
-): Effect.Effect<boolean, never, Evidence> =>
-  rule === "none"
-    ? Effect.succeed(true)
-    : rule === "notify"
-    ? hasNotified
-    : rule === "port"
-    ? listensOn(config.port, pid)
-    // Another program on the port could give the expected answer. So the answer counts only if a process of the command listens.
-    : Effect.flatMap(
-      listensOn(config.port, pid),
-      (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
-    )
-
-/** A rule in words, for the message that it does not hold. */
-const describeRule = (rule: LockFile.OwnerRecord.Ready, { port }: GatewayConfig): string =>
-  rule === "port"
-    ? `it does not listen on port ${port}`
-    : rule === "notify"
-    ? "it did not send READY=1 to systemd"
-    : rule
-
-/** Names the ports on which the command listens, for the warning that the command is not ready. */
-const describePorts = (pid: number) =>
-  Effect.gen(function*() {
-    const family = yield* familyOf(pid)
-    const ports = yield* Effect.flatMap(PortOwners.PortOwners, ({ portsOf }) => portsOf(family))
-    return ports.length === 0
-      ? "it listens on no port"
-      : `it listens on port ${ports.join(" and ")}; many programs take their port from an argument instead of PORT`
-  })
-
-// ---------------------------------------------------------------------------
 // running
 // ---------------------------------------------------------------------------
 
@@ -279,7 +226,7 @@ const wordsOf = ({ diesWithWrapper, words }: ExecCommandLine): ExecCommandLine["
 
 /** The options with which the command runs. */
 const execOptions = (
-  { config, systemd, verdict }: Start,
+  { address, config, systemd, verdict }: Start,
   command: ExecCommandLine,
   flags: Flags,
   environment: Readonly<Record<string, string | undefined>>,
@@ -305,7 +252,14 @@ const execOptions = (
       // A command with the rule `notify` has already told systemd that it is ready, and may have sent a status of its own.
       onReady: rule.name === "notify"
         ? Effect.void
-        : Effect.asVoid(systemd.notify("READY=1", `STATUS=running ${command.words[0]}`)),
+        : Effect.asVoid(systemd.notify(
+          "READY=1",
+          `STATUS=running ${command.words[0]}${rule.name === "none" ? "" : `, listening on ${toUrl(address)}`}`
+        )),
+      // systemd must not end a working program that ignores its port. With `--ready`, `exec` itself ends such a program.
+      onLate: Effect.asVoid(
+        systemd.notify("READY=1", `STATUS=running ${command.words[0]}, which does not listen on port ${config.port}`)
+      ),
       signals
     }
   })
@@ -341,9 +295,19 @@ const acquire = (start: Start, command: ExecCommandLine, options: Exec.ExecOptio
 }
 
 /** Runs the command, or lets it begin if it was started with the lock, and returns how it ended. */
-const runChild = (command: ExecCommandLine, options: Exec.ExecOptions, started: Option.Option<Exec.Running>) =>
+const runChild = (
+  { systemd }: Start,
+  command: ExecCommandLine,
+  options: Exec.ExecOptions,
+  started: Option.Option<Exec.Running>
+) =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
+    // The wait for another owner may have used up `TimeoutStartSec`. From here on, the command has the start timeout.
+    yield* systemd.notify(
+      `STATUS=starting ${command.words[0]}`,
+      extendTimeout(Duration.sum(Duration.sum(options.readiness.startTimeout, options.stopTimeout), notifyMargin))
+    )
     yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
     const running = Option.isSome(started) ? started.value : yield* Exec.start(options)
     const ended = yield* Exec.attend(running, options)
@@ -385,7 +349,7 @@ export const execWith = (
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
     return yield* Effect.provideService(
-      runChild(command, options, acquired.running),
+      runChild(start, command, options, acquired.running),
       LockFile.LockFile,
       acquired.lock
     )
@@ -414,16 +378,7 @@ export const exec = (
   environment: Readonly<Record<string, string | undefined>>
 ) =>
   Effect.gen(function*() {
-    if (facts.platform === "win32") {
-      return yield* new ExecUnavailable({
-        reason: "exec is not available on Windows; run it in WSL, or use LockFile of the library"
-      })
-    }
-    if (command.diesWithWrapper && facts.platform !== "linux") {
-      return yield* new ExecUnavailable({
-        reason: "--die-with-wrapper is available only on Linux; start exec without it"
-      })
-    }
+    yield* checkPlatform(command, facts.platform)
     const flags = yield* parseFlags(command)
     const { systemd, verdict } = yield* supervision(config, facts)
     const name = ruleOf(command, flags)

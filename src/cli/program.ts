@@ -221,7 +221,11 @@ const serviceCommand = (
     const folders = foldersOf({ ...command, platform: invocation.process.platform })
     const resolved = command.action === "uninstall"
       ? resolveWarning(command.flags)
-      : Effect.tap(GatewayConfig.resolve(command.flags), GatewayConfig.checkService)
+      // `exec` does not serve the port itself, so it needs no token.
+      : Effect.tap(
+        GatewayConfig.resolve(command.flags),
+        command.exec === undefined ? GatewayConfig.checkService : GatewayConfig.checkConfigKind
+      )
     const config = yield* resolved.pipe(
       Option.isSome(folders) ? Effect.provideService(PlatformFolders, folders.value) : identity
     )

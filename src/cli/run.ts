@@ -40,7 +40,7 @@ export interface RunOptions {
  * While a start waits for another gateway, it asks systemd to extend the start timeout of the unit. It asks for the time of the
  * wait plus this margin, so that its next notification arrives before the timeout ends.
  */
-const notifyMargin = Duration.seconds(30)
+export const notifyMargin = Duration.seconds(30)
 
 /**
  * The maximum wait for which the gateway requests time from systemd in one notification. The limit is needed, because a wait

@@ -12,7 +12,7 @@ import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { ancestors } from "../internal/ancestors.ts"
 import { variable } from "../internal/environment.ts"
 import { hasModeBits } from "../internal/permissions.ts"
-import { type GatewayConfig, type Setting, settings } from "../settings/GatewayConfig.ts"
+import { type GatewayConfig, type Setting, type SettingInvalid, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import type { ServiceFailed } from "../supervisor/ServiceFailed.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
@@ -20,8 +20,10 @@ import { type Manager, managers, type ServiceOptions } from "../supervisor/Servi
 import type { ServiceFolders } from "../supervisor/ServiceSteps.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import { stateDirectoryName, systemFolders, systemStateDir } from "../supervisor/SystemdUnit.ts"
-import { UsageError } from "./CommandLine.ts"
+import { type ExecCommandLine, UsageError } from "./CommandLine.ts"
+import type { ExecUnavailable } from "./exec.ts"
 import { notice } from "./Notice.ts"
+import { guardedCommand } from "./serviceExec.ts"
 import { type OutputFailed, print } from "./Stdout.ts"
 
 export interface ServiceCommand {
@@ -35,8 +37,10 @@ export interface ServiceCommand {
   readonly dryRun: boolean
   readonly config: Pick<
     GatewayConfig,
-    "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile"
+    "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile" | "configName"
   >
+  /** The command that the service runs by `gateway exec`. `undefined`: the service runs a gateway. */
+  readonly exec?: ExecCommandLine | undefined
   /** The flags of this command line. The service starts the gateway with the same flags. */
   readonly flags: ReadonlyMap<string, string>
   /** The absolute path of Node. */
@@ -131,9 +135,11 @@ const unseen: ReadonlyArray<Setting<unknown>> = Object.values(settings).filter((
 )
 
 /** Warns of settings in the environment of this command. A service manager does not pass this environment to the service. */
-const warnOfEnvironment = (flags: ReadonlyMap<string, string>) =>
+const warnOfEnvironment = ({ exec, flags }: Pick<ServiceCommand, "exec" | "flags">) =>
   Effect.forEach(unseen, (setting) =>
     Effect.gen(function*() {
+      // `exec` does not use the token, and does not pass it to the command.
+      if (exec !== undefined && setting === settings.token) return
       if (setting.env === undefined || (setting.flag !== undefined && flags.has(setting.flag))) return
       if ((yield* given(setting.env)) === undefined) return
       yield* notice(
@@ -189,9 +195,15 @@ const isReadableByAll = (path: string) =>
 const warnOfUser = (manager: Manager, service: ServiceOptions) =>
   Effect.gen(function*() {
     if (service.scope !== "system") return
-    const { user } = service
+    const { exec, user } = service
     if (manager === "systemd" && user === undefined) {
-      const files = [service.execPath, service.scriptPath, service.args.get("config")]
+      const files = [
+        service.execPath,
+        service.scriptPath,
+        service.args.get("config"),
+        exec?.program,
+        exec?.workingDirectory
+      ]
       for (const path of files) {
         if (path === undefined || (yield* isReadableByAll(path))) continue
         yield* notice(
@@ -199,9 +211,19 @@ const warnOfUser = (manager: Manager, service: ServiceOptions) =>
         )
       }
     }
+    if (manager === "systemd" && user === undefined && exec !== undefined) {
+      const hidden = [exec.program, exec.workingDirectory].find((path) => /^\/(?:var\/)?tmp(?:\/|$)/.test(path))
+      if (hidden !== undefined) {
+        yield* notice(
+          `the service runs as its own user, with a /tmp and /var/tmp of its own, in which ${hidden} is missing; move it, or use --user <name>`
+        )
+      }
+    }
     if (isRoot(user)) {
       yield* notice(
-        `the service runs as root: an attacker who breaks into the gateway controls the whole machine; ${
+        `the service runs as root: an attacker who breaks into the ${
+          exec === undefined ? "gateway" : "command"
+        } controls the whole machine; ${
           manager === "systemd" ? "without --user it runs as its own user" : "name another user with --user"
         }`
       )
@@ -217,6 +239,25 @@ const warnOfPaths = (service: ServiceOptions) =>
     StablePaths.advise(service),
     Effect.forEach((advice) => notice(StablePaths.describe(advice)), { discard: true })
   )
+
+/**
+ * Returns the flags with which a systemd system unit starts `gateway exec`. The command inherits the environment of the unit. So the
+ * unit does not set `XDG_CONFIG_HOME` and `XDG_STATE_HOME`, and names the config file and the state directory by flags.
+ */
+const argsOfExec = ({ config, flags }: Pick<ServiceCommand, "config" | "flags">) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const args = absolutePaths(flags)
+    const { configPath, stateDir } = settings
+    const hasConfig = yield* Effect.orElseSucceed(fs.exists(config.configName), () => false)
+    return new Map([
+      ...(hasConfig && configPath.flag !== undefined ? [[configPath.flag, config.configName] as const] : []),
+      ...(stateDir.flag === undefined
+        ? []
+        : [[stateDir.flag, systemStateDir({ args, profile: config.profile })] as const]),
+      ...args
+    ])
+  })
 
 /**
  * Returns the flags with which the service starts the gateway. They are the flags of this command line, with absolute paths. For a
@@ -243,7 +284,7 @@ export const service = (
   command: ServiceCommand
 ): Effect.Effect<
   void,
-  UsageError | PlatformFolders.FolderUnknown | ServiceFailed | OutputFailed,
+  UsageError | PlatformFolders.FolderUnknown | SettingInvalid | ExecUnavailable | ServiceFailed | OutputFailed,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > =>
   Effect.gen(function*() {
@@ -256,7 +297,8 @@ export const service = (
     )
     const { config, user } = command
     const isSystemUnit = command.system && manager === "systemd"
-    const args = yield* argsOf(command, isSystemUnit)
+    const exec = command.exec === undefined ? undefined : yield* guardedCommand(command.exec, manager)
+    const args = exec !== undefined && isSystemUnit ? yield* argsOfExec(command) : yield* argsOf(command, isSystemUnit)
     const configHome = yield* givenPath("XDG_CONFIG_HOME")
     const options: ServiceManager.ServiceManagerOptions = {
       manager,
@@ -274,7 +316,8 @@ export const service = (
         drainTimeout: config.drainTimeout,
         health: config.health,
         port: config.port,
-        user: manager === "schtasks" && !command.system ? yield* windowsUser : user
+        user: manager === "schtasks" && !command.system ? yield* windowsUser : user,
+        exec
       },
       folders: {
         ...command.folders,
@@ -290,7 +333,7 @@ export const service = (
     }
     if (command.action === "uninstall") return yield* Effect.zipRight(ServiceManager.uninstall(options), written)
     yield* checkUser(command, manager, options.service)
-    yield* warnOfEnvironment(command.flags)
+    yield* warnOfEnvironment(command)
     yield* warnOfUser(manager, options.service)
     yield* warnOfPaths(options.service)
     if (command.action === "install") return yield* Effect.zipRight(ServiceManager.install(options), written)

@@ -12,9 +12,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child, exitStatus, output } from "../internal/child.ts"
 import { shellWord } from "../internal/shellWord.ts"
+import { joinExecStart } from "../internal/unitProperties.ts"
 import type { ServiceScope } from "../supervisor/ServiceOptions.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
+import { parseExecStart, type UnitCommand } from "./UnitCommand.ts"
 
 /**
  * The properties of a unit that the audit needs, as `systemctl show` prints them.
@@ -22,7 +24,7 @@ import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
  * @since 0.1.0
  * @category models
  */
-export interface Unit {
+export interface Unit extends UnitCommand {
   readonly name: string
   readonly scope: ServiceScope
   readonly activeState: string
@@ -45,10 +47,6 @@ export interface Unit {
   /** The value of `User=`; empty if it is not set. A system unit without `User=` runs as root, unless its user is dynamic. */
   readonly user: string
   readonly isUserDynamic: boolean
-  /** The path of Node in `ExecStart`; empty if unknown. */
-  readonly execPath: string
-  /** The path of the program that Node runs; empty if unknown. */
-  readonly scriptPath: string
 }
 
 const spans: Readonly<Record<string, number>> = {
@@ -107,17 +105,6 @@ const properties = [
 ]
 
 /**
- * Extracts the paths of Node and of the program from `ExecStart`, without the program's arguments. `systemctl show` does not
- * quote spaces inside a word. The words `run --profile`, which `gateway service` always writes after the program, therefore mark
- * the end of the program's path.
- */
-const parseExecStart = (text: string): { readonly execPath: string; readonly scriptPath: string } => {
-  const [, execPath = "", argv = ""] = /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec(text) ?? []
-  const words = argv.startsWith(`${execPath} `) ? argv.slice(execPath.length + 1) : ""
-  return { execPath, scriptPath: /^(.*?) run --profile /.exec(words)?.[1] ?? "" }
-}
-
-/**
  * Parses the output of `systemctl show`. Returns `None` if the manager does not know the unit. A property that an older
  * systemd does not print gets a value that causes no finding.
  *
@@ -126,7 +113,7 @@ const parseExecStart = (text: string): { readonly execPath: string; readonly scr
  */
 export const parseShow = (text: string, name: string, scope: ServiceScope): Option.Option<Unit> => {
   const values = new Map(
-    text.split("\n").flatMap((line) => {
+    joinExecStart(text).split("\n").flatMap((line) => {
       const at = line.indexOf("=")
       return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1).trim()] as const]
     })
@@ -180,6 +167,10 @@ export interface Needs {
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 
+/** The command that replaces the unit. systemd does not say where a word of the unit's command ends, so a placeholder stands for it. */
+const installOf = ({ exec }: Unit, { install }: Needs): string =>
+  exec === undefined ? install : `${install} --exec -- <command>`
+
 /** The command that installs the unit with a stable path of Node or of the program. */
 const installWith = ({ of, prefer }: StablePaths.Advice, install: string): string =>
   install.replace(/^gateway /, `${shellWord(prefer)} ${of === "node" ? "\"$(command -v gateway)\" " : ""}`)
@@ -220,7 +211,8 @@ const seconds = Duration.toSeconds
 const systemctl = ({ scope }: Unit): string => scope === "user" ? "systemctl --user" : "systemctl"
 
 /** The command that installs a suitable unit and restarts the service. */
-const renew = (unit: Unit, { install }: Needs): string => `${install} && ${systemctl(unit)} restart ${unit.name}`
+const renew = (unit: Unit, needs: Needs): string =>
+  `${installOf(unit, needs)} && ${systemctl(unit)} restart ${unit.name}`
 
 /** Checks whether the unit has reached its start limit, has failed, or differs from its file on disk. */
 const auditState = (unit: Unit): ReadonlyArray<Finding> => {
@@ -309,18 +301,21 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 
 /**
  * Checks that systemd gives the gateway more time to stop than the drain timeout. Otherwise systemd kills the gateway while the
- * gateway waits for its open connections.
+ * gateway waits for its open connections. A command of `exec` must have more time than `--stop-timeout`.
  */
-const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
-  Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)
+const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { exec, name, stopTimeout } = unit
+  const needed = exec?.stopTimeout ?? needs.drainTimeout
+  return Duration.lessThanOrEqualTo(stopTimeout, needed)
     ? [warning(
       "unit",
-      `${unit.name}: TimeoutStopSec=${show(unit.stopTimeout)} is not longer than the drain timeout of ${
-        show(needs.drainTimeout)
-      }: systemd kills the gateway during the drain`,
+      `${name}: TimeoutStopSec=${show(stopTimeout)} is not longer than the ${
+        exec === undefined ? "drain" : "stop"
+      } timeout of ${show(needed)}: systemd kills the ${exec === undefined ? "gateway during the drain" : "command"}`,
       renew(unit, needs)
     )]
     : []
+}
 
 /** Checks that the notification `READY=1` is sent, and that systemd accepts it. */
 const auditNotification = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
@@ -355,7 +350,9 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   if (unit.scope === "system" && !unit.isUserDynamic && unit.user === "") {
     findings.push(warning(
       "unit",
-      `${name} runs as root: an attacker who breaks into the gateway controls the whole machine`,
+      `${name} runs as root: an attacker who breaks into the ${
+        unit.exec === undefined ? "gateway" : "command"
+      } controls the whole machine`,
       renew(unit, needs)
     ))
   }
@@ -363,7 +360,7 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
     findings.push(warning(
       "unit",
       `${name} runs ${StablePaths.describe(advice, ", which may disappear")}`,
-      `${installWith(advice, needs.install)} && ${systemctl(unit)} restart ${name}`
+      `${installWith(advice, installOf(unit, needs))} && ${systemctl(unit)} restart ${name}`
     ))
   }
   if (unit.scope === "system" && (unit.user === "root" || unit.user === "0")) {
@@ -389,7 +386,8 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
     ...auditStop(unit, needs),
     ...auditNotification(unit, needs),
     ...auditProgram(unit, needs),
-    ...(Duration.isFinite(unit.watchdog)
+    // The wrapper of a command feeds the watchdog as long as the command lives, so a watchdog would not notice a hang.
+    ...(Duration.isFinite(unit.watchdog) || unit.exec !== undefined
       ? []
       : [info("unit", `${name} has no WatchdogSec: a gateway that hangs is not restarted`)])
   ]

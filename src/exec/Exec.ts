@@ -88,6 +88,8 @@ export interface ExecOptions {
   readonly toGroup: boolean
   /** Runs when the command is ready. */
   readonly onReady: Effect.Effect<void>
+  /** Runs in the mode `report`, if the command is not ready after `startTimeout` and continues. */
+  readonly onLate: Effect.Effect<void>
   /** The queue of the signals that this process receives. The caller has started to listen for them. */
   readonly signals: Queue.Dequeue<NodeJS.Signals>
 }
@@ -254,7 +256,7 @@ const relay = (child: StartedChild, wasAsked: Deferred.Deferred<void>, { signals
 const awaitReady = (child: StartedChild, options: ExecOptions) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
-    const { command, onReady, readiness: { describe, isReady, mode, rule, startTimeout } } = options
+    const { command, onLate, onReady, readiness: { describe, isReady, mode, rule, startTimeout } } = options
     const ready = Effect.zipRight(lock.update({ phase: "listening" }), onReady)
     if (mode === "none") return yield* ready
     const untilReady = <A>(schedule: Schedule.Schedule<A>) =>
@@ -268,6 +270,7 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
         child
       )}`
     )
+    yield* onLate
     yield* Effect.zipRight(untilReady(later), ready)
   })
 

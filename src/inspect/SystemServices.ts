@@ -21,6 +21,7 @@ import { isConfigLock } from "../host/OpenLockFiles.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import { child, output } from "../internal/child.ts"
+import { joinExecStart } from "../internal/unitProperties.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
 import type { GatewayList } from "./GatewayList.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
@@ -43,6 +44,8 @@ export interface SystemService {
   readonly stateDir: string | undefined
   /** The address that the service gives in the status that it sends to systemd. */
   readonly address: Address | undefined
+  /** Whether the service runs a gateway, or another command by `gateway exec`. */
+  readonly mode: "run" | "exec"
 }
 
 const properties = [
@@ -56,9 +59,12 @@ const properties = [
   "ExecStart"
 ]
 
-/** Reads the address from the status that a gateway sends to systemd once it listens. */
+/**
+ * Reads the address from the status that a gateway sends to systemd once it listens. `gateway exec` sends such a status once its
+ * command listens, with other words before the address.
+ */
 const addressIn = (statusText: string): Address | undefined => {
-  const match = /^listening on ws:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/\s]+)):(\d{1,5})$/.exec(statusText)
+  const match = /(?:^|, )listening on ws:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/\s]+)):(\d{1,5})$/.exec(statusText)
   const host = match?.[1] ?? match?.[2]
   return match === null || host === undefined ? undefined : { host, port: Number(match[3]) }
 }
@@ -72,7 +78,7 @@ const addressIn = (statusText: string): Address | undefined => {
  */
 export const parse = (text: string): ReadonlyArray<SystemService> => {
   const found = new Map<string, SystemService>()
-  for (const paragraph of text.split(/\n{2,}/)) {
+  for (const paragraph of joinExecStart(text).split(/\n{2,}/)) {
     const values = new Map(
       paragraph.split("\n").flatMap((line) => {
         const at = line.indexOf("=")
@@ -81,10 +87,12 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
     )
     const value = (property: string) => values.get(property) ?? ""
     const [name, profile = ""] = /^gateway-([a-z0-9][a-z0-9_-]{0,63})\.service$/.exec(value("Id")) ?? []
-    const words = value("ExecStart")
+    // In a unit of `gateway exec`, the words of the command follow ` -- `. They can contain the same flags.
+    const [words = ""] = value("ExecStart").split(" -- ", 1)
     if (name === undefined || value("LoadState") !== "loaded") continue
     // `gateway service` writes these flags into every unit. A unit without these flags does not run this program.
-    if (!words.includes(` run --profile ${profile} `) || !words.includes(" --supervisor systemd")) continue
+    const mode = (["run", "exec"] as const).find((mode) => words.includes(` ${mode} --profile ${profile} `))
+    if (mode === undefined || !words.includes(" --supervisor systemd")) continue
     const pid = Number(value("MainPID"))
     const [stateDirectory = ""] = value("StateDirectory").split(" ")
     const given = / --state-dir (\/.*?) (?:--|;)/.exec(words)?.[1]
@@ -95,7 +103,8 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
       pid: Number.isSafeInteger(pid) && pid > 0 ? pid : undefined,
       user: value("User") === "" ? "root" : value("User"),
       stateDir: stateDirectory === "" ? given : NodePath.posix.join("/var/lib", stateDirectory),
-      address: addressIn(value("StatusText"))
+      address: addressIn(value("StatusText")),
+      mode
     })
   }
   return [...found.values()]
@@ -187,13 +196,23 @@ const describe = ({ activeState, name, profile, stateDir, user }: SystemService)
   ...(stateDir === undefined ? {} : { stateDir })
 })
 
-/** The verdict on a service, from the state that systemd reports and the result of the health probe of its port. Pure. */
+/**
+ * The verdict on a service, from the state that systemd reports and the result of the health probe of its port. A command of
+ * `gateway exec` has no `/healthz`, and the rule of its health is in a lock file that this user cannot read. So such a command
+ * counts as running if systemd says so and its port is not free. Pure.
+ */
 const judge = (
-  { activeState, name }: SystemService,
-  health: Status["health"]
+  { activeState, mode, name }: SystemService,
+  health: Status["health"],
+  port: Status["port"]
 ): GatewayStatus.Judgement => {
   if (activeState === "activating") return { verdict: "starting", reason: `systemd is starting ${name}` }
   if (activeState === "deactivating") return { verdict: "draining", reason: `systemd is stopping ${name}` }
+  if (mode === "exec") {
+    return port?.state === "free"
+      ? { verdict: "unhealthy", reason: `${name} is ${activeState}, but no program listens on its port` }
+      : { verdict: "running", reason: `systemd says that ${name} is ${activeState}` }
+  }
   return health?.healthy === true
     ? { verdict: "running", reason: `${name} is ${activeState}, and a healthy gateway answers on its port` }
     : { verdict: "unhealthy", reason: `${name} is ${activeState}: ${health?.detail ?? "its port is unknown"}` }
@@ -236,7 +255,7 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
     }
     const { address } = service
     // If `asked` contains a probe of the port that the service reports, that probe is used. Otherwise that port is probed here.
-    const { health, port } = address === undefined || asked.port?.port === address.port
+    const probed = address === undefined || asked.port?.port === address.port
       ? asked
       : yield* GatewayStatus.inspect({
         ...options,
@@ -244,7 +263,10 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
         configPath: asked.configPath ?? "",
         stateDir: asked.stateDir
       })
-    const { reason, verdict } = judge(service, health)
+    // Without the address of a command, the probed port is the one of the settings. Another program may have that port.
+    const port = service.mode === "exec" && address === undefined ? undefined : probed.port
+    const health = service.mode === "exec" ? undefined : probed.health
+    const { reason, verdict } = judge(service, health, port)
     return {
       version: 1,
       asOf: asked.asOf,

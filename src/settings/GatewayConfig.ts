@@ -405,24 +405,28 @@ export const checkExposure = (
     : exposed(config)
 
 /**
- * Checks that a supervisor can run the gateway as a service with these settings. Fails with `SettingInvalid` under the same
- * condition as `checkExposure`. Fails with `ConfigFileInvalid` if the config file is a pipe or a device, because a later start of
- * the service could not read it again.
+ * Fails with `ConfigFileInvalid` if the config file is a pipe or a device, because a service could not read it again.
  *
  * @internal
  */
-export const checkService = (
-  config: Pick<
-    GatewayConfig,
-    "configSource" | "configName" | "isConfigStream" | "host" | "hostSource" | "token" | "tokenFile"
-  >
-): Effect.Effect<void, SettingInvalid | ConfigFile.ConfigFileInvalid> =>
+export const checkConfigKind = (
+  config: Pick<GatewayConfig, "configSource" | "configName" | "isConfigStream">
+): Effect.Effect<void, ConfigFile.ConfigFileInvalid> =>
   config.isConfigStream && config.configSource !== "the default"
     ? new ConfigFile.ConfigFileInvalid({
       path: config.configName,
       reason: `${config.configSource} names a pipe or a device, which a service cannot read again; name a regular file`
     })
-    : checkExposure(config)
+    : Effect.void
+
+/**
+ * Fails under the same conditions as `checkConfigKind` and `checkExposure`, for a gateway that is to run as a service.
+ *
+ * @internal
+ */
+export const checkService = (
+  config: Parameters<typeof checkConfigKind>[0] & Parameters<typeof checkExposure>[0]
+): Effect.Effect<void, Problem> => Effect.zipRight(checkConfigKind(config), checkExposure(config))
 
 /**
  * Reads the access token from the environment or from its file. Fails with `SettingInvalid` if other machines can reach

@@ -3,8 +3,20 @@
  */
 import * as NodePath from "node:path"
 import { escapeXml } from "./escapeXml.ts"
-import { commandWords, serviceNames, type ServiceOptions, stopTimeout } from "./ServiceOptions.ts"
+import { commandWords, type GuardedCommand, serviceNames, type ServiceOptions, stopTimeout } from "./ServiceOptions.ts"
 import { lines, writtenBy } from "./serviceText.ts"
+
+const execLines = ({ searchPath, workingDirectory }: GuardedCommand, stateDir: string): ReadonlyArray<string> => [
+  "  <key>WorkingDirectory</key>",
+  `  <string>${escapeXml(workingDirectory)}</string>`,
+  "  <key>EnvironmentVariables</key>",
+  "  <dict>",
+  "    <key>PATH</key>",
+  `    <string>${escapeXml(searchPath)}</string>`,
+  "  </dict>",
+  "  <key>StandardOutPath</key>",
+  `  <string>${escapeXml(NodePath.join(stateDir, "launchd.stdout.log"))}</string>`
+]
 
 /**
  * The property list, for `~/Library/LaunchAgents` or `/Library/LaunchDaemons`.
@@ -16,6 +28,9 @@ import { lines, writtenBy } from "./serviceText.ts"
  *   on the number of restarts.
  * - `ExitTimeOut`: the time between SIGTERM and SIGKILL. It is longer than the drain timeout, so that SIGKILL does not cut off
  *   the drain.
+ *
+ * With the option `exec`, three keys are added: the folder in which the command starts, the value of `PATH`, and the file that
+ * gets the command's standard output. The `PATH` of launchd has no folder of Homebrew.
  *
  * @since 0.1.0
  * @category constructors
@@ -47,6 +62,7 @@ export const launchdPlist = (options: ServiceOptions): string =>
     "  <integer>10</integer>",
     "  <key>ExitTimeOut</key>",
     `  <integer>${stopTimeout(options)}</integer>`,
+    ...(options.exec === undefined ? [] : execLines(options.exec, options.stateDir)),
     "  <key>StandardErrorPath</key>",
     `  <string>${escapeXml(NodePath.join(options.stateDir, "launchd.stderr.log"))}</string>`,
     "</dict>",

@@ -57,15 +57,20 @@ export const encode = (definition: Pick<ServiceDefinition, "text" | "encoding">)
     ? Buffer.from(definition.text, "utf8")
     : Buffer.from(`\uFEFF${definition.text}`, "utf16le")
 
+/** Matches a folder that cannot be the value of `WorkingDirectory=`. systemd refuses the noncharacters of Unicode. */
+const notWorkingDirectory = /[\p{Cc}\p{Noncharacter_Code_Point}]|[\s\\]$/u
+
 /**
  * Finds the first value that the manager's format cannot express, or that the manager refuses. The values are the state
- * directory, the user name, and the words of the service's command line.
+ * directory, the user name, the words of the service's command line, and the folder and the `PATH` of a command of `gateway exec`.
  *
  * - An argument of a program cannot contain a NUL, and a text file cannot contain an unpaired surrogate.
  * - systemd does not interpret quotes in the values of `LoadCredential=` and `User=`. So quotes cannot protect a line end in such
  *   a value, and the line end would begin another setting.
  * - systemd refuses a program whose path contains a control character, a quote or a backslash, even if the path is in quotes
  *   ("Executable name contains special characters").
+ * - systemd takes the value of `WorkingDirectory=` literally, without white space at its end. A backslash at the end of the line
+ *   would join it to the next line.
  * - XML 1.0 cannot express most control characters, not even as a character reference.
  *
  * @since 0.1.0
@@ -77,7 +82,16 @@ export const unwritable = (manager: Manager, options: ServiceOptions): Option.Op
     const unquoted = [options.args.get(tokenFileFlag) ?? "", options.user ?? ""].find((word) => /\p{Cc}/u.test(word))
     if (unquoted !== undefined) return Option.some(unquoted)
   }
-  const words = [...commandWords(manager, options), options.stateDir, options.user ?? ""]
+  const { exec } = options
+  if (manager === "systemd" && exec !== undefined && notWorkingDirectory.test(exec.workingDirectory)) {
+    return Option.some(exec.workingDirectory)
+  }
+  const words = [
+    ...commandWords(manager, options),
+    options.stateDir,
+    options.user ?? "",
+    ...(exec === undefined ? [] : [exec.workingDirectory, exec.searchPath])
+  ]
   const cannot = manager === "systemd" ? /[\0\ud800-\udfff]/u : notXml
   return Option.fromNullable(words.find((word) => cannot.test(word)))
 }

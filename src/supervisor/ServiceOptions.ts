@@ -30,6 +30,32 @@ export type Manager = typeof managers[number]
 export type ServiceScope = "user" | "system"
 
 /**
+ * A command that a service runs under the lock, by `gateway exec`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GuardedCommand {
+  /** The flags of `gateway exec` that the user gave, with their dashes and values. */
+  readonly flags: ReadonlyArray<string>
+  /** The absolute path of the command's program. */
+  readonly program: string
+  readonly args: ReadonlyArray<string>
+  /** The absolute path of the folder in which the command starts. */
+  readonly workingDirectory: string
+  /** The value of `PATH` for the command. */
+  readonly searchPath: string
+  /** Whether the command uses a port. `false` for `--no-port`. */
+  readonly hasPort: boolean
+  /** How long the command may take to become ready. */
+  readonly startTimeout: Duration.Duration
+  /** Whether `exec` stops a command that is not ready in that time. */
+  readonly mustBeReady: boolean
+  /** How long the command may take to end after SIGTERM. A manager must wait longer before it kills the command. */
+  readonly stopTimeout: Duration.Duration
+}
+
+/**
  * The options of a service definition.
  *
  * @since 0.1.0
@@ -77,6 +103,8 @@ export interface ServiceOptions {
    * bind that port (`CAP_NET_BIND_SERVICE`).
    */
   readonly port?: number | undefined
+  /** The command that the service runs under the lock. Default: the service runs a gateway. */
+  readonly exec?: GuardedCommand | undefined
 }
 
 const nameOf: Record<Manager, (profile: string) => string> = {
@@ -106,7 +134,8 @@ export const serviceNames = (
 })
 
 /**
- * The words of the service's command line. The program is the first word.
+ * The words of the service's command line. The program is the first word. With the option `exec`, the words after `--` are the
+ * command that `gateway exec` runs.
  *
  * @since 0.1.0
  * @category constructors
@@ -114,19 +143,20 @@ export const serviceNames = (
 export const commandWords = (manager: Manager, options: ServiceOptions): readonly [string, ...Array<string>] => [
   options.execPath,
   options.scriptPath,
-  "run",
+  options.exec === undefined ? "run" : "exec",
   ...flagWords("profile", options.profile),
   ...[...options.args].flatMap(([flag, value]) =>
     flag === "profile" || flag === "supervisor" ? [] : flagWords(flag, value)
   ),
-  ...flagWords("supervisor", manager)
+  ...flagWords("supervisor", manager),
+  ...(options.exec === undefined ? [] : [...options.exec.flags, "--", options.exec.program, ...options.exec.args])
 ]
 
 /**
  * The words of one flag. A value that begins with a dash is joined to its flag with `=`, because the parser would otherwise read
  * the value as a flag.
  */
-const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
+export const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
   value.startsWith("-") ? [`--${flag}=${value}`] : [`--${flag}`, value]
 
 /**
@@ -135,18 +165,24 @@ const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
  */
 export const tokenFileFlag = "token-file"
 
+/** How long a command of `gateway exec` may take to end after SIGTERM, by default. */
+export const defaultStopTimeout = Duration.seconds(10)
+
 /** A duration in whole seconds, rounded up, because the settings of the service managers are in seconds. */
 export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
 
 /**
- * How long the process may take to end after the drain, in seconds. The drain is the time in which open connections may end.
- * After the drain, the gateway only releases its lock.
+ * How long the process may take to end after its drain or after its command, in seconds. The drain is the time in which open
+ * connections may end. After that, the process only releases its lock.
  */
 const stopMargin = 10
 
+/** The options that limit how long a stop of the service may take. */
+type StopOptions = Pick<ServiceOptions, "drainTimeout" | "exec">
+
 /** How long a manager waits for a stop before it kills the process, in seconds. */
-export const stopTimeout = (options: Pick<ServiceOptions, "drainTimeout">): number =>
-  wholeSeconds(options.drainTimeout) + stopMargin
+export const stopTimeout = ({ drainTimeout, exec }: StopOptions): number =>
+  wholeSeconds(exec?.stopTimeout ?? drainTimeout) + stopMargin
 
 /**
  * How long a stop of the service may take before the manager kills the process.
@@ -154,5 +190,4 @@ export const stopTimeout = (options: Pick<ServiceOptions, "drainTimeout">): numb
  * @since 0.1.0
  * @category timing
  */
-export const longestStop = (options: Pick<ServiceOptions, "drainTimeout">): Duration.Duration =>
-  Duration.seconds(stopTimeout(options))
+export const longestStop = (options: StopOptions): Duration.Duration => Duration.seconds(stopTimeout(options))

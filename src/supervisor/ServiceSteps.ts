@@ -199,7 +199,8 @@ export const afterInstall = (place: Place): ReadonlyArray<string> => {
           ? ["to run it without being logged in: loginctl enable-linger"]
           : [
             `its state directory: ${systemStateDir(place.service)}`,
-            ...(place.service.args.has("config")
+            // A service of `exec` reads a config file only if its command line names one.
+            ...(place.service.args.has("config") || place.service.exec !== undefined
               ? []
               : [
                 `its config file, if it needs one: ${

@@ -5,7 +5,14 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
-import { commandWords, type ServiceOptions, stopTimeout, tokenFileFlag, wholeSeconds } from "./ServiceOptions.ts"
+import {
+  commandWords,
+  type GuardedCommand,
+  type ServiceOptions,
+  stopTimeout,
+  tokenFileFlag,
+  wholeSeconds
+} from "./ServiceOptions.ts"
 import { lines, writtenBy } from "./serviceText.ts"
 
 /**
@@ -37,8 +44,9 @@ export interface SystemdTiming {
  * - The owner of the lock never becomes healthy, and the start exits with status 1: `health.timeout + R`.
  * - The start hangs and sends no more notifications: `TimeoutStartSec + R`.
  * - The gateway serves and then hangs: at least `WatchdogSec + R`.
+ * - A command of `exec` is not ready in time, and `exec` stops it: at least `--start-timeout + R`.
  *
- * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which is
+ * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec, --start-timeout)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which is
  * below `B · P` for every `W`, including zero. Starts that fail at once do exhaust the limit, if two starts are less than about
  * `R + W/2` apart.
  *
@@ -48,21 +56,33 @@ export interface SystemdTiming {
  *
  * **Start timeout.** A start that waits for the lock's owner sends `EXTEND_TIMEOUT_USEC` at least once in each retry interval. The
  * first message must arrive within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90
- * seconds, which is systemd's default.
+ * seconds, which is systemd's default. For a command of `exec`, it is also longer than `--start-timeout` and `--stop-timeout`
+ * together, so that `exec` stops a command that is not ready in time before systemd does.
  *
- * **Stop timeout.** The stop timeout is the drain timeout plus ten seconds.
+ * **Stop timeout.** The stop timeout is the drain timeout plus ten seconds. For a command of `exec`, it is `--stop-timeout` plus ten
+ * seconds.
  *
  * @since 0.1.0
  * @category timing
  */
 export const systemdTiming = (
-  options: Pick<ServiceOptions, "drainTimeout" | "health">
+  options: Pick<ServiceOptions, "drainTimeout" | "health" | "exec">
 ): SystemdTiming => {
+  const { exec } = options
   const restart = 2
   const watchdog = 30
   const startLimitBurst = 20
-  const startTimeout = Math.max(90, 30 + 2 * wholeSeconds(options.health.retryInterval))
-  const shortestWait = Math.min(Duration.toSeconds(options.health.timeout), startTimeout, watchdog)
+  const startTimeout = Math.max(
+    90,
+    30 + 2 * wholeSeconds(options.health.retryInterval),
+    exec === undefined ? 0 : 30 + wholeSeconds(exec.startTimeout) + wholeSeconds(exec.stopTimeout)
+  )
+  const shortestWait = Math.min(
+    Duration.toSeconds(options.health.timeout),
+    startTimeout,
+    watchdog,
+    exec?.mustBeReady === true ? Duration.toSeconds(exec.startTimeout) : Infinity
+  )
   return {
     restart,
     startTimeout,
@@ -151,6 +171,21 @@ const tokenCredential = "token"
 /** The folders that `ProtectHome=yes` hides. */
 const homes = ["/home", "/root", "/run/user"]
 
+/** The capability to bind a port below 1024. */
+const bindCapability = "CAP_NET_BIND_SERVICE"
+
+const isPrivileged = (port: number | undefined): boolean => port !== undefined && port < 1024
+
+const userLine = ({ user }: ServiceOptions): string =>
+  user === undefined ? "DynamicUser=yes" : `User=${user.replace(/%/g, "%%")}`
+
+/** The lines with which systemd creates the state directory. Empty if `StateDirectory=` cannot express this directory. */
+const stateDirectoryLines = (stateDir: string): ReadonlyArray<string> =>
+  Option.match(stateDirectoryName(stateDir), {
+    onNone: () => [],
+    onSome: (name) => [`StateDirectory=${quoteSystemd(name)}`, "StateDirectoryMode=0700"]
+  })
+
 /**
  * The lines of a system unit that set its user and its sandbox.
  *
@@ -168,20 +203,18 @@ const homes = ["/home", "/root", "/run/user"]
  * - `MemoryDenyWriteExecute=` is not set, because V8 writes machine code to memory and then runs that code.
  */
 const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => {
-  const { args, execPath, port, scriptPath, user } = options
+  const { args, execPath, port, scriptPath } = options
   const stateDir = systemStateDir(options)
-  const stateDirectory = stateDirectoryName(stateDir)
+  const stateDirectory = stateDirectoryLines(stateDir)
   const tokenFile = args.get(tokenFileFlag)
   const isHomeNeeded = [execPath, scriptPath, stateDir, args.get("config") ?? ""]
     .some((path) => homes.some((home) => isBelow(path, home)))
-  const capability = port !== undefined && port < 1024 ? "CAP_NET_BIND_SERVICE" : ""
+  const capability = isPrivileged(port) ? bindCapability : ""
   return [
-    user === undefined ? "DynamicUser=yes" : `User=${user.replace(/%/g, "%%")}`,
+    userLine(options),
     "Environment=XDG_CONFIG_HOME=%E XDG_STATE_HOME=%S",
-    ...Option.match(stateDirectory, {
-      onNone: () => [NodePath.isAbsolute(stateDir) && `ReadWritePaths=${quoteSystemd(stateDir)}`],
-      onSome: (name) => [`StateDirectory=${quoteSystemd(name)}`, "StateDirectoryMode=0700"]
-    }),
+    ...stateDirectory,
+    stateDirectory.length === 0 && NodePath.isAbsolute(stateDir) && `ReadWritePaths=${quoteSystemd(stateDir)}`,
     tokenFile !== undefined && `LoadCredential=${tokenCredential}:${tokenFile.replace(/%/g, "%%")}`,
     "ProtectSystem=strict",
     `ProtectHome=${isHomeNeeded ? "read-only" : "yes"}`,
@@ -206,6 +239,32 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
 }
 
 /**
+ * The lines of a system unit of `gateway exec` that set its user.
+ *
+ * - `DynamicUser=`, set if the option `user` is absent, implies a read-only system and a private `/tmp` (systemd.exec(5)).
+ * - The unit sets no other sandbox, because the command may need anything that its user may do.
+ * - `XDG_STATE_HOME` is not set, because the command would inherit it. `--state-dir` in the command line has its value.
+ * - `AmbientCapabilities=`: the command inherits the capability to bind a port below 1024.
+ */
+const systemExecLines = (options: ServiceOptions, { hasPort }: GuardedCommand): ReadonlyArray<string | false> => [
+  userLine(options),
+  ...stateDirectoryLines(systemStateDir(options)),
+  hasPort && isPrivileged(options.port) && `AmbientCapabilities=${bindCapability}`
+]
+
+/**
+ * The lines of a unit of `gateway exec` that its command needs.
+ *
+ * - `WorkingDirectory=`: systemd takes quotes and backslashes in this value literally, and replaces only specifiers.
+ * - `PATH`: the search path of systemd has no folder of a version manager, and a script such as `node_modules/.bin/vite` finds Node
+ *   in `PATH`.
+ */
+const commandLines = ({ searchPath, workingDirectory }: GuardedCommand): ReadonlyArray<string> => [
+  `WorkingDirectory=${workingDirectory.replace(/%/g, "%%")}`,
+  `Environment=${quoteSystemd(`PATH=${searchPath}`)}`
+]
+
+/**
  * The text of the unit, for the user's systemd manager (`systemctl --user`) or for the system's.
  *
  * - `NotifyAccess=all`: systemd-notify(1) sends the notifications, and it is a child process of the gateway.
@@ -213,21 +272,36 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
  *   means that another gateway is healthy and stays in control.
  * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. After the gateway has ended, systemd kills the remaining
  *   processes.
+ * - `TimeoutStopSec`: after this time, systemd kills the gateway, and with `exec` the command and all processes that it has
+ *   started.
  * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has fewer sandbox settings, because
  *   `Protect…` and `Private…` need a mount namespace. A user's manager may not be able to create one.
+ *
+ * A unit of `gateway exec` has the same restart rules. These are the other exit statuses of `exec`, and why systemd restarts the
+ * service after each of them:
+ *
+ * - 75: the lock or the port is taken. The cause is temporary. Under systemd `exec` itself does not use this status, because a start
+ *   waits for an unhealthy owner and then ends with 125.
+ * - 124: the command was not ready in time. 125: the lock was lost, or the owner stays unhealthy. The next start may succeed.
+ * - 126, 127: the command cannot be executed or was not found. An upgrade may be replacing the program. systemd also restarts a
+ *   service whose own program is missing. The start limit ends the restarts after 40 seconds.
+ *
+ * A unit of `gateway exec` has no `WatchdogSec`. `exec` would feed the watchdog itself, so the watchdog could not notice a command
+ * that hangs. It has neither a sandbox nor `UMask`, because the command may need what they take away.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const systemdUnit = (options: ServiceOptions): string => {
   const timing = systemdTiming(options)
+  const { exec } = options
   const isSystem = options.scope === "system"
-  const tokenFile = isSystem ? options.args.get(tokenFileFlag) : undefined
-  const [program, ...args] = commandWords("systemd", options)
   return lines(
     `# ${writtenBy}`,
     "[Unit]",
-    `Description=Gateway (profile ${options.profile.replace(/%/g, "%%")})`,
+    `Description=${exec === undefined ? "Gateway" : "Command of gateway exec"} (profile ${
+      options.profile.replace(/%/g, "%%")
+    })`,
     isSystem && "After=network.target",
     `StartLimitIntervalSec=${timing.startLimitInterval}`,
     `StartLimitBurst=${timing.startLimitBurst}`,
@@ -235,30 +309,35 @@ export const systemdUnit = (options: ServiceOptions): string => {
     "[Service]",
     "Type=notify",
     "NotifyAccess=all",
-    `ExecStart=${
-      [
-        quoteSystemd(program),
-        ...args.map((word, index) =>
-          tokenFile !== undefined && args[index - 1] === `--${tokenFileFlag}`
-            ? `\${CREDENTIALS_DIRECTORY}/${tokenCredential}`
-            : quoteSystemdArgument(word)
-        )
-      ].join(" ")
-    }`,
+    `ExecStart=${execStart(options)}`,
+    ...(exec === undefined ? [] : commandLines(exec)),
     "Restart=always",
     `RestartSec=${timing.restart}`,
     "RestartPreventExitStatus=64 78",
     `TimeoutStartSec=${timing.startTimeout}`,
     `TimeoutStopSec=${timing.stopTimeout}`,
-    `WatchdogSec=${timing.watchdog}`,
+    exec === undefined && `WatchdogSec=${timing.watchdog}`,
     "KillMode=mixed",
-    "UMask=0077",
-    "NoNewPrivileges=yes",
-    "LockPersonality=yes",
-    "RestrictRealtime=yes",
-    ...(isSystem ? systemLines(options) : []),
+    ...(exec === undefined
+      ? ["UMask=0077", "NoNewPrivileges=yes", "LockPersonality=yes", "RestrictRealtime=yes"]
+      : []),
+    ...(isSystem ? exec === undefined ? systemLines(options) : systemExecLines(options, exec) : []),
     "",
     "[Install]",
     `WantedBy=${isSystem ? "multi-user.target" : "default.target"}`
   )
+}
+
+/** The value of `ExecStart=`. A system unit of a gateway passes the token file as a credential instead of its path. */
+const execStart = (options: ServiceOptions): string => {
+  const [program, ...args] = commandWords("systemd", options)
+  const passesToken = options.scope === "system" && options.exec === undefined && options.args.has(tokenFileFlag)
+  return [
+    quoteSystemd(program),
+    ...args.map((word, index) =>
+      passesToken && args[index - 1] === `--${tokenFileFlag}`
+        ? `\${CREDENTIALS_DIRECTORY}/${tokenCredential}`
+        : quoteSystemdArgument(word)
+    )
+  ].join(" ")
 }

@@ -83,7 +83,8 @@ describe("CommandLine.parse", () => {
       manager: undefined,
       system: false,
       user: undefined,
-      dryRun: false
+      dryRun: false,
+      exec: undefined
     }
     assert.deepStrictEqual(read("service", "print"), service)
     assert.deepStrictEqual(
@@ -170,7 +171,32 @@ describe("CommandLine.parse", () => {
     ["--json is not a flag of \"stop\"", ["stop", "--json"]],
     ["--dry-run is not a flag of \"run\"", ["--dry-run"]],
     ["--manager is not a flag of \"run\"", ["run", "--manager", "systemd"]],
-    ["--standby is not a flag of \"service\"", ["service", "print", "--standby"]],
+    [
+      "--standby needs --exec: gateway service install --exec [flags] -- <command> [arguments]",
+      ["service", "print", "--standby"]
+    ],
+    [
+      "--ready needs --exec: gateway service install --exec [flags] -- <command> [arguments]",
+      ["service", "install", "--ready", "port"]
+    ],
+    [
+      "a command needs --exec: gateway service install --exec [flags] -- <command> [arguments]",
+      ["service", "install", "--", "true"]
+    ],
+    [
+      "--exec needs \"--\" before the command: gateway service install --exec [flags] -- <command> [arguments]",
+      ["service", "install", "--exec"]
+    ],
+    ["exec needs a command after \"--\"", ["service", "install", "--exec", "--"]],
+    [
+      "--ensure is not a flag of \"service\"",
+      ["service", "install", "--exec", "--ensure", "--", "true"]
+    ],
+    [
+      "--force is not a flag of \"service\"",
+      ["service", "print", "--exec", "--force", "--", "true"]
+    ],
+    ["--json is not a flag of \"service\"", ["service", "print", "--exec", "--json", "--", "true"]],
     ["--manager needs a value: --manager <name>", ["service", "print", "--manager"]],
     ["--user needs --system, because a user's own service runs as that user", ["service", "print", "--user", "bob"]],
     ["--user needs a value: --user <name>", ["service", "print", "--system", "--user"]],
@@ -237,6 +263,35 @@ describe("CommandLine.namesCommand", () => {
   ])("is %s for %j", (expected, argv) => {
     assert.strictEqual(namesCommand(argv, "exec"), expected)
   })
+
+  it.effect("lets a service run a command, with the flags of exec", () =>
+    Effect.gen(function*() {
+      const words = [
+        "--exec",
+        "--stop-timeout",
+        "5s",
+        "--port=1",
+        "--group",
+        "--ready=port",
+        "--",
+        "a",
+        "--group",
+        "--"
+      ]
+      const parsed = yield* parse(["service", "install", ...words])
+      assert.isTrue(parsed._tag === "Service" && parsed.exec !== undefined)
+      if (parsed._tag !== "Service") return
+      assert.deepStrictEqual([...parsed.flags], [["port", "1"]])
+      assert.deepInclude(parsed.exec, {
+        words: ["a", "--group", "--"],
+        ownFlags: ["--group", "--ready=port", "--stop-timeout=5s"],
+        toGroup: true,
+        stopTimeout: "5s"
+      })
+      // An uninstallation accepts the command line of the installation.
+      const removed = yield* parse(["service", "uninstall", ...words])
+      assert.isTrue(removed._tag === "Service" && removed.exec === undefined)
+    }))
 
   it.effect("lets flags precede exec", () =>
     Effect.gen(function*() {

@@ -1,9 +1,10 @@
 import { Command, CommandExecutor, FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, Option, Ref } from "effect"
+import { ConfigProvider, Duration, Effect, type Either, Option, Ref } from "effect"
 import * as NodeOs from "node:os"
 import * as Path from "node:path"
+import type { ExecCommandLine } from "../../src/cli/CommandLine.ts"
 import { service, type ServiceCommand } from "../../src/cli/service.ts"
 import { launchdPlist } from "../../src/supervisor/LaunchdPlist.ts"
 import { taskXml } from "../../src/supervisor/ScheduledTask.ts"
@@ -22,7 +23,8 @@ const command: ServiceCommand = {
     drainTimeout: Duration.seconds(10),
     health: { probeTimeout: Duration.seconds(1), retryInterval: Duration.seconds(5), timeout: Duration.minutes(5) },
     port: 18790,
-    tokenFile: Option.none()
+    tokenFile: Option.none(),
+    configName: "/nonexistent/gateway.json"
   },
   flags: new Map([["profile", "a-b"], ["port", "18790"]]),
   execPath: "/usr/bin/node",
@@ -263,6 +265,149 @@ describe("service --system on systemd", () => {
         (yield* invoke({ ...system, platform: "win32", user: "HOST\\bob" })).out.join("\n"),
         "<UserId>HOST\\bob</UserId>"
       )
+    }).pipe(live))
+})
+
+describe("service --exec", () => {
+  const exec = (...words: readonly [string, ...Array<string>]): ExecCommandLine => ({
+    _tag: "Exec",
+    flags: new Map(),
+    ownFlags: ["--ready=port"],
+    words,
+    standby: false,
+    ensure: false,
+    force: false,
+    hasPort: true,
+    toGroup: false,
+    inheritsLock: true,
+    diesWithWrapper: false,
+    listens: false,
+    ready: "port",
+    startTimeout: undefined,
+    stopTimeout: "20 seconds",
+    conflictStatus: undefined
+  })
+
+  const messageOf = ({ exit }: { readonly exit: Either.Either<void, { readonly message: string }> }): string =>
+    exit._tag === "Left" ? exit.left.message : ""
+
+  /** Makes a folder with an executable file, a file that is not executable, and a folder. */
+  const programs = Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* fs.realPath(yield* fs.makeTempDirectoryScoped())
+    yield* fs.chmod(folder, 0o755)
+    yield* fs.writeFileString(Path.join(folder, "server"), "")
+    yield* fs.chmod(Path.join(folder, "server"), 0o755)
+    yield* fs.writeFileString(Path.join(folder, "text"), "")
+    yield* fs.makeDirectory(Path.join(folder, "folder"))
+    return folder
+  })
+
+  it.scopedLive("runs the program that PATH names, by its absolute path, in this folder and with this PATH", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs
+      const { exit, out } = yield* invoke({ exec: exec("server", "a b", "$HOME") }, {
+        HOME: "/nonexistent",
+        PATH: `relative:${folder}/folder::${folder}:/bin:${folder}:/a\u0001`
+      })
+      assert.strictEqual(messageOf({ exit }), "")
+      const lines = out.join("\n").split("\n")
+      assert.include(
+        lines,
+        `ExecStart=/usr/bin/node /opt/gateway/dist/main.js exec --profile a-b --port 18790 --supervisor systemd --ready=port -- ${folder}/server "a b" $$HOME`
+      )
+      assert.include(lines, `WorkingDirectory=${process.cwd()}`)
+      assert.include(lines, `Environment=PATH=${folder}/folder:${folder}:/bin`)
+      assert.include(lines, "TimeoutStopSec=30")
+      const launchd = yield* invoke({ exec: exec(`${folder}/server`), manager: "launchd" }, { PATH: "/bin" })
+      assert.include(launchd.out.join("\n"), `<key>WorkingDirectory</key>\n  <string>${process.cwd()}</string>`)
+    }).pipe(live))
+
+  it.scopedLive("keeps the links in the path of this folder, so that it follows a switched link", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* programs
+      yield* fs.symlink(process.cwd(), Path.join(folder, "current"))
+      const at = (PWD: string) =>
+        Effect.map(
+          invoke({ exec: exec(`${folder}/server`) }, { PATH: "/bin", PWD }),
+          ({ out }) => /^WorkingDirectory=(.*)$/m.exec(out.join("\n"))?.[1]
+        )
+      assert.strictEqual(yield* at(`${folder}/current`), `${folder}/current`)
+      for (const wrong of [folder, "current", "", `${folder}/absent`]) {
+        assert.strictEqual(yield* at(wrong), process.cwd(), wrong)
+      }
+    }).pipe(live))
+
+  it.scopedLive("refuses a command that cannot be started, with one line, and writes nothing", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs
+      for (
+        const [name, message] of [
+          ["python9", "cannot find the command python9: PATH has no such program; check its name, or give its path"],
+          [`${folder}/absent`, `cannot find the command ${folder}/absent: there is no such file; check its path`],
+          [
+            `${folder}/folder`,
+            `cannot execute the command ${folder}/folder: it is a folder; give the path of a program`
+          ],
+          [
+            "text",
+            `cannot execute the command ${folder}/text: it is not executable; make it executable (chmod +x), or name its interpreter`
+          ],
+          [
+            "./a\nb",
+            `cannot find the command ${process.cwd()}/a\\u000ab: there is no such file; check its path`
+          ]
+        ] as const
+      ) {
+        const refused = yield* invoke({ action: "install", exec: exec(name) }, { HOME: folder, PATH: folder })
+        assert.strictEqual(messageOf(refused), message)
+        assert.deepStrictEqual(refused.out, [])
+      }
+    }).pipe(live))
+
+  it.scopedLive("is refused for Windows, and for a flag or a value that exec would refuse", () =>
+    Effect.gen(function*() {
+      const windows = "exec is not available on Windows; run it in WSL, or use LockFile of the library"
+      assert.strictEqual(messageOf(yield* invoke({ exec: exec("sh"), platform: "win32" })), windows)
+      assert.strictEqual(messageOf(yield* invoke({ exec: exec("sh"), manager: "schtasks" })), windows)
+      assert.strictEqual(
+        messageOf(yield* invoke({ exec: { ...exec("sh"), diesWithWrapper: true }, manager: "launchd" })),
+        "--die-with-wrapper is available only on Linux; start exec without it"
+      )
+      for (const change of [{ ready: "x" }, { startTimeout: "x" }, { stopTimeout: "x" }, { conflictStatus: "256" }]) {
+        assert.match(messageOf(yield* invoke({ exec: { ...exec("sh"), ...change } })), /^invalid .* from --/)
+      }
+      const removed = yield* invoke({ action: "uninstall", dryRun: true, platform: "win32" })
+      assert.strictEqual(messageOf(removed), "")
+    }).pipe(live))
+
+  it.scopedLive("for the system, names the state directory and an existing config file, and sets no folder variables", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* programs
+      const configName = Path.join(folder, "gateway.json")
+      const change = { exec: exec(`${folder}/server`), system: true, config: { ...command.config, configName } }
+      const text = Effect.map(invoke(change, { PATH: "/bin" }), ({ out }) => out.join("\n"))
+      assert.include(yield* text, " exec --profile a-b --state-dir /var/lib/gateway-lock/a-b --port 18790 --supervisor")
+      yield* fs.writeFileString(configName, "{}")
+      assert.include(yield* text, ` exec --profile a-b --config ${configName} --state-dir /var/lib/gateway-lock/a-b `)
+      assert.notInclude(yield* text, "XDG_")
+    }).pipe(live))
+
+  it.scopedLive("for the system, warns of a folder that the service's user cannot see", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs
+      const about = (user?: string) =>
+        Effect.map(
+          invoke({ exec: exec(`${folder}/server`), system: true, user }, { PATH: "/bin", GATEWAY_TOKEN: "x" }),
+          ({ err }) => err.filter((line) => line.includes("of its own, in which"))
+        )
+      assert.deepStrictEqual(yield* about("bob"), [])
+      if (!folder.startsWith("/tmp/")) return
+      assert.deepStrictEqual(yield* about(), [
+        `gateway: the service runs as its own user, with a /tmp and /var/tmp of its own, in which ${folder}/server is missing; move it, or use --user <name>`
+      ])
     }).pipe(live))
 })
 

@@ -208,6 +208,81 @@ describe("UnitAudit.audit", () => {
     }
   })
 
+  describe("of a unit that runs a command", () => {
+    const exec = (flags: string, command = "/usr/bin/server --stop-timeout 1h -- run --profile x") => ({
+      ExecStart:
+        `{ path=/usr/bin/node ; argv[]=/usr/bin/node /opt/my gateway/main.js exec --profile default --supervisor systemd${flags} -- ${command} ; ignore_errors=no ; start_time=[n/a] ; pid=0 }`,
+      WatchdogUSec: "0"
+    })
+
+    it("finds nothing wrong with the generated unit, which has no watchdog", () => {
+      assert.deepStrictEqual(UnitAudit.audit(unit(exec("")), needs).map(({ severity }) => severity), ["ok"])
+      assert.strictEqual(unit(exec("")).scriptPath, "/opt/my gateway/main.js")
+    })
+
+    const seconds = (min: number, max: number) => fc.integer({ min, max }).map(Duration.seconds)
+
+    it.prop(
+      "finds nothing wrong with the generated unit, whatever it was generated for",
+      [seconds(0, 86_400), seconds(0, 86_400), seconds(1, 600), seconds(0, 86_400), seconds(0, 86_400), fc.boolean()],
+      ([drainTimeout, timeout, retryInterval, startTimeout, stopTimeout, mustBeReady]) => {
+        const health = { timeout, retryInterval }
+        const command = {
+          flags: [],
+          program: "/x",
+          args: [],
+          workingDirectory: "/",
+          searchPath: "/bin",
+          hasPort: true,
+          startTimeout,
+          mustBeReady,
+          stopTimeout
+        }
+        const timing = systemdTiming({ drainTimeout, health, exec: command })
+        const flag = ` --stop-timeout=${Duration.toSeconds(stopTimeout)} seconds`
+        assert.deepStrictEqual(
+          problems({
+            ...exec(flag),
+            RestartUSec: `${timing.restart}s`,
+            TimeoutStartUSec: `${timing.startTimeout}s`,
+            TimeoutStopUSec: `${timing.stopTimeout}s`,
+            StartLimitIntervalUSec: `${timing.startLimitInterval}s`,
+            StartLimitBurst: String(timing.startLimitBurst)
+          }, { drainTimeout, health }),
+          []
+        )
+      }
+    )
+
+    it("reads a unit that names the program and not Node", () => {
+      const { ExecStart } = exec("")
+      const seen = unit({ ExecStart: ExecStart.replaceAll("/usr/bin/node /opt/my gateway/main.js", "/usr/bin/node") })
+      assert.strictEqual(seen.scriptPath, "")
+      assert.isDefined(seen.exec)
+    })
+
+    it("compares the stop with --stop-timeout instead of the drain timeout, and names a command to type", () => {
+      assert.deepStrictEqual(problems(exec(" --stop-timeout=5s"), { drainTimeout: Duration.hours(1) }), [])
+      for (const flag of [" --stop-timeout=20 seconds --group", " --stop-timeout 20s"]) {
+        const [found, ...others] = problems(exec(flag))
+        assert.deepStrictEqual(others, [])
+        assert.strictEqual(
+          found?.message,
+          "gateway-default.service: TimeoutStopSec=20s is not longer than the stop timeout of 20s: systemd kills the command"
+        )
+        assert.strictEqual(
+          found?.remedy,
+          "gateway service install --exec -- <command> && systemctl --user restart gateway-default.service"
+        )
+      }
+    })
+
+    it("takes no line of an argument for a property of the unit", () => {
+      const command = "/bin/sh -c a\n\nRestart=no\nNotifyAccess=none\nLoadState=not-found"
+      assert.deepStrictEqual(problems(exec("", command)), [])
+    })
+  })
+
   it("paths that do not stay, and how to install it with those that do (N42)", () => {
     const found = problems({}, {
       unstable: [

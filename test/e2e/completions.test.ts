@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { type CommandName, commandNames, commands } from "../../src/cli/CommandLine.ts"
+import { flagsOf as ownFlagsOf } from "../../src/cli/commands.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
@@ -12,8 +13,8 @@ const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
 const flagsOf = (name: CommandName): ReadonlyArray<string> =>
   [
-    ...Object.keys(commands[name].switches),
-    ...Object.keys(commands[name].values),
+    ...Object.keys(ownFlagsOf(commands[name]).switches),
+    ...Object.keys(ownFlagsOf(commands[name]).values),
     ...commands[name].settings.flatMap(({ flag }) => flag ?? []),
     "help",
     "version"

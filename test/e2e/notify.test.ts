@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
+import * as Execs from "./support/execs.ts"
 import * as FakeTools from "./support/fakeTools.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as NotifySocket from "./support/notifySocket.ts"
@@ -82,6 +83,39 @@ describe("the notification socket", () => {
       assert.strictEqual(heard.at(-1), "STATUS=stopped")
       assert.match((yield* second.heard).join("\n"), /^STATUS=ended: gateway already running under systemd; .*$/)
     }))
+
+  eachKind(
+    "of a service of exec hears when the command starts, when it listens, and when it is late",
+    (kind) =>
+      Effect.gen(function*() {
+        const heardOf = (behaviors: ReadonlyArray<string>, end: RegExp) =>
+          Effect.gen(function*() {
+            const site = yield* Gateways.newSite
+            const manager = yield* NotifySocket.listen(kind)
+            const env = { NOTIFY_SOCKET: manager.name, GATEWAY_SUPERVISOR: "systemd" }
+            const flags = ["--start-timeout", behaviors.length === 0 ? "200ms" : "1m", "--stop-timeout", "5s"]
+            const { wrapper } = yield* Execs.startChild(site, behaviors, { env, flags })
+            yield* manager.message(end)
+            yield* wrapper.signal("SIGUSR1")
+            yield* Gateways.assertGone(site, yield* wrapper.ended)
+            return { heard: yield* manager.heard, site }
+          })
+        const name = process.execPath
+        const ready = yield* heardOf(["listen"], /^READY=1/)
+        assert.deepStrictEqual(ready.heard, [
+          // 60 s for the start, 5 s for a stop, and a margin of 30 s.
+          `STATUS=starting ${name} EXTEND_TIMEOUT_USEC=95000000`,
+          `READY=1 STATUS=running ${name}, listening on ${Gateways.url(ready.site)}`,
+          "STATUS=stopped"
+        ])
+        const late = yield* heardOf([], /^READY=1/)
+        assert.deepStrictEqual(late.heard, [
+          `STATUS=starting ${name} EXTEND_TIMEOUT_USEC=35200000`,
+          `READY=1 STATUS=running ${name}, which does not listen on port ${late.site.port}`,
+          "STATUS=stopped"
+        ])
+      })
+  )
 })
 
 describe("the program's children", () => {

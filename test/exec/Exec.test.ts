@@ -2,7 +2,7 @@
  * Runs simulated commands. Each run draws at random when the command ends, which signals arrive, and when the lock is lost.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, FastCheck as fc, Fiber, Queue, TestClock } from "effect"
+import { Duration, Effect, Exit, FastCheck as fc, Fiber, Queue, Ref, TestClock } from "effect"
 import { environmentOf } from "../../src/cli/exec.ts"
 import { parseTerminal } from "../../src/host/ReceivedSignals.ts"
 import { simulated } from "../fixtures/simulated.ts"
@@ -217,13 +217,41 @@ describe("readiness", () => {
       assert.deepStrictEqual(phases(world), [])
     }))
 
-  simulated("that is only reported lets the command run on", () =>
+  /** Counts how often the command was ready, and how often it was late. */
+  const counted = Effect.map(Effect.all([Ref.make(0), Ref.make(0)]), ([ready, late]) => ({
+    onReady: Ref.update(ready, (count) => count + 1),
+    onLate: Ref.update(late, (count) => count + 1),
+    counts: Effect.all([Ref.get(ready), Ref.get(late)])
+  }))
+
+  simulated(
+    "that is only reported lets the command run on, and says once that it is late",
+    () =>
+      Effect.gen(function*() {
+        const world = yield* World.make(quiet)
+        const { counts, ...options } = yield* counted
+        const running = yield* world.run({ ...options, readiness: readiness("report") })
+        yield* TestClock.adjust("29 seconds")
+        assert.deepStrictEqual(yield* counts, [0, 0])
+        yield* TestClock.adjust("5 minutes")
+        assert.isFalse(yield* World.isOver(running))
+        assert.deepStrictEqual(phases(world), [])
+        assert.deepStrictEqual(yield* counts, [0, 1])
+      })
+  )
+
+  simulated("that comes in time is not late, and one that is required never is", () =>
     Effect.gen(function*() {
-      const world = yield* World.make(quiet)
-      const running = yield* world.run({ readiness: readiness("report") })
+      const world = yield* World.make({ ...quiet, readyAfter: 1000 })
+      const { counts, ...options } = yield* counted
+      yield* world.run(options)
       yield* TestClock.adjust("5 minutes")
-      assert.isFalse(yield* World.isOver(running))
-      assert.deepStrictEqual(phases(world), [])
+      assert.deepStrictEqual(yield* counts, [1, 0])
+      const other = yield* World.make(quiet)
+      const required = yield* other.run({ ...options, readiness: readiness("require") })
+      yield* TestClock.adjust("5 minutes")
+      assert.isTrue(yield* World.isOver(required))
+      assert.deepStrictEqual(yield* counts, [1, 0])
     }))
 
   simulated("is there at once if there is no rule", () =>

@@ -72,6 +72,7 @@ const commandLineOf = (contender: Contender, index: number): ExecCommandLine => 
   toGroup: contender.toGroup,
   inheritsLock: contender.inheritsLock,
   diesWithWrapper: false,
+  ownFlags: [],
   listens: false,
   ready: undefined,
   startTimeout: undefined,

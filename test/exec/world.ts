@@ -179,6 +179,7 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
           inheritsLock: true,
           toGroup: false,
           onReady: Effect.void,
+          onLate: Effect.void,
           signals,
           ...exec
         }).pipe(Effect.scoped, Effect.provide(services), Effect.forkDaemon)

@@ -26,7 +26,8 @@ const blue: SystemServices.SystemService = {
   pid: 4711,
   user: "gateway-blue",
   stateDir: "/var/lib/gateway-lock/blue",
-  address: { host: "127.0.0.1", port: 18790 }
+  address: { host: "127.0.0.1", port: 18790 },
+  mode: "run"
 }
 
 describe("SystemServices.parse (N40)", () => {
@@ -72,12 +73,29 @@ describe("SystemServices.parse (N40)", () => {
     assert.deepStrictEqual(seen?.address, { host: "::1", port: 18790 })
   })
 
+  it("reads a unit of exec, whatever the words of its command", () => {
+    const [seen, ...others] = SystemServices.parse(shown({
+      StatusText: "running /usr/bin/server, listening on ws://127.0.0.1:18790",
+      ExecStart: execStart(
+        "exec --profile blue --supervisor systemd --ready=port -- /bin/sh -c a\n\nId=gateway-x.service\nUser=x run --profile blue"
+      )
+    }))
+    assert.deepStrictEqual(others, [])
+    assert.deepStrictEqual(seen, { ...blue, mode: "exec" })
+    const [late] = SystemServices.parse(shown({
+      StatusText: "running /usr/bin/server, which does not listen on port 18790",
+      ExecStart: execStart("exec --profile blue --supervisor systemd -- /usr/bin/server")
+    }))
+    assert.deepStrictEqual(late, { ...blue, mode: "exec", address: undefined })
+  })
+
   it("passes over what is no unit of this program, whatever it is called", () => {
     for (
       const change of [
         { ExecStart: "{ path=/usr/bin/nginx ; argv[]=/usr/bin/nginx ; ignore_errors=no }" },
         { ExecStart: execStart("run --profile green --supervisor systemd") },
         { ExecStart: execStart("run --profile blue") },
+        { ExecStart: execStart("status -- run --profile blue --supervisor systemd") },
         { LoadState: "not-found" },
         { Id: "gateway-BLUE.service" },
         { Id: "gateway-blue.socket" },

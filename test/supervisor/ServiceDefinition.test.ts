@@ -10,6 +10,7 @@ import { quoteWindows, taskXml } from "../../src/supervisor/ScheduledTask.ts"
 import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
 import {
   commandWords,
+  type GuardedCommand,
   longestStop,
   type Manager,
   managers,
@@ -95,6 +96,22 @@ const flag = fc.constantFrom(
   "supervisor"
 )
 
+/** Draws the command of a service. systemd takes the folder as it is, so the folder has fewer characters. */
+const guardedCommand = (text: fc.Arbitrary<string>): fc.Arbitrary<GuardedCommand> =>
+  fc.record({
+    flags: fc.subarray(["--group", "--no-port", "--ready=port", "--stop-timeout=10 seconds"]),
+    program: text.map((name) => `/opt/${name}/server`),
+    args: fc.array(text, { maxLength: 6 }),
+    workingDirectory: text.filter((name) => !/[\p{Cc}\p{Noncharacter_Code_Point}]/u.test(name)).map((name) =>
+      `/srv/${name}/x`
+    ),
+    searchPath: fc.array(text.map((name) => `/bin/${name}`), { maxLength: 4 }).map((folders) => folders.join(":")),
+    hasPort: fc.boolean(),
+    startTimeout: duration,
+    mustBeReady: fc.boolean(),
+    stopTimeout: duration
+  })
+
 const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceOptions> =>
   fc.record({
     profile,
@@ -105,7 +122,9 @@ const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceOptions
     stateDir: text.map((name) => `/state/${name}`),
     drainTimeout: duration,
     health: fc.record({ timeout: duration, retryInterval: duration }),
-    user: fc.option(text, { nil: undefined })
+    user: fc.option(text, { nil: undefined }),
+    port: fc.option(fc.integer({ min: 1, max: 65_535 }), { nil: undefined }),
+    exec: fc.option(guardedCommand(text), { nil: undefined })
   })
 
 const plain: ServiceOptions = {
@@ -117,6 +136,19 @@ const plain: ServiceOptions = {
   stateDir: "/home/me/.local/state/gateway-lock/default",
   drainTimeout: Duration.seconds(10),
   health: { timeout: Duration.minutes(5), retryInterval: Duration.seconds(5) }
+}
+
+/** A command of `gateway exec`, with odd words. */
+const server: GuardedCommand = {
+  flags: ["--ready=http:/", "--stop-timeout=20s"],
+  program: "/srv/my site/bin/server",
+  args: ["--name", "100% $HOME \"q\" \\ x", "line\nbreak", ""],
+  workingDirectory: "/srv/my site/100%",
+  searchPath: "/srv/my site/bin:/usr/bin",
+  hasPort: true,
+  startTimeout: Duration.minutes(1),
+  mustBeReady: true,
+  stopTimeout: Duration.seconds(20)
 }
 
 const odd: ServiceOptions = {
@@ -354,6 +386,28 @@ describe("the command line", () => {
     ])
   })
 
+  it("of a command: exec with its own flags, then the command after --", () => {
+    assert.deepStrictEqual(commandWords("systemd", { ...plain, args: new Map([["port", "8000"]]), exec: server }), [
+      "/usr/bin/node",
+      "/opt/gateway/dist/main.js",
+      "exec",
+      "--profile",
+      "default",
+      "--port",
+      "8000",
+      "--supervisor",
+      "systemd",
+      "--ready=http:/",
+      "--stop-timeout=20s",
+      "--",
+      "/srv/my site/bin/server",
+      "--name",
+      "100% $HOME \"q\" \\ x",
+      "line\nbreak",
+      ""
+    ])
+  })
+
   it("joins a value that looks like a flag to its flag", () => {
     const words = commandWords("systemd", { ...plain, args: new Map([["config", "-x"]]) })
     assert.include(words, "--config=-x")
@@ -448,6 +502,80 @@ WantedBy=multi-user.target
     )
   })
 
+  it("of a command, for a user", () => {
+    assert.strictEqual(
+      systemdUnit({ ...plain, exec: server }),
+      `# Written by "gateway service", and replaced by every "gateway service install".
+[Unit]
+Description=Command of gateway exec (profile default)
+StartLimitIntervalSec=339
+StartLimitBurst=20
+
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/usr/bin/node /opt/gateway/dist/main.js exec --profile default --supervisor systemd --ready=http:/ ` +
+        `--stop-timeout=20s -- "/srv/my site/bin/server" --name "100%% $$HOME \\"q\\" \\\\ x" "line\\x0abreak" ""
+WorkingDirectory=/srv/my site/100%%
+Environment="PATH=/srv/my site/bin:/usr/bin"
+Restart=always
+RestartSec=2
+RestartPreventExitStatus=64 78
+TimeoutStartSec=110
+TimeoutStopSec=30
+KillMode=mixed
+
+[Install]
+WantedBy=default.target
+`
+    )
+  })
+
+  it("of a command, for the system: a user of its own, the capability of its port, and no other confinement", () => {
+    const keys = (options: Partial<ServiceOptions>) =>
+      [...readUnit(systemdUnit({ ...plain, scope: "system", exec: server, ...options })).entries()].slice(15, -1)
+    const user = [["Service.DynamicUser", "yes"]]
+    const state = [["Service.StateDirectory", "gateway-lock/default"], ["Service.StateDirectoryMode", "0700"]]
+    assert.deepStrictEqual(keys({ port: 8000 }), [...user, ...state])
+    assert.deepStrictEqual(keys({ port: 443 }), [
+      ...user,
+      ...state,
+      ["Service.AmbientCapabilities", "CAP_NET_BIND_SERVICE"]
+    ])
+    assert.deepStrictEqual(keys({ port: 443, exec: { ...server, hasPort: false } }), [...user, ...state])
+    assert.deepStrictEqual(keys({ user: "bob", args: new Map([["state-dir", "/srv/state"]]) }), [[
+      "Service.User",
+      "bob"
+    ]])
+    // `exec` does not need the token, so the path is passed as it is.
+    assert.include(
+      systemdUnit({ ...plain, scope: "system", exec: server, args: new Map([["token-file", "/root/t"]]) }),
+      " --token-file /root/t "
+    )
+  })
+
+  it.prop("of a command, runs it in its folder with its PATH", [serviceOptions(argument), guardedCommand(argument)], ([
+    options,
+    exec
+  ]) => {
+    assert.isTrue(Option.isNone(ServiceDefinition.unwritable("systemd", { ...plain, exec })))
+    const keys = readUnit(systemdUnit({ ...options, exec }))
+    assert.strictEqual(readSpecifiers(keys.get("Service.WorkingDirectory") ?? ""), exec.workingDirectory)
+    assert.deepStrictEqual(readWords(keys.get("Service.Environment") ?? "").map(readSpecifiers), [
+      `PATH=${exec.searchPath}`
+    ])
+  })
+
+  it.prop(
+    "of a command, leaves exec the time to stop a command that is not ready",
+    [serviceOptions(argument), guardedCommand(argument)],
+    ([options, exec]) => {
+      const { startTimeout, stopTimeout } = systemdTiming({ ...options, exec })
+      assert.isAtLeast(startTimeout, Duration.toSeconds(exec.startTimeout) + Duration.toSeconds(exec.stopTimeout) + 30)
+      assert.isAtLeast(stopTimeout, Duration.toSeconds(exec.stopTimeout) + 10)
+    }
+  )
+
   const system: ServiceOptions = { ...plain, scope: "system", port: 18789 }
   const settingsOf = (options: ServiceOptions) => readUnit(systemdUnit(options))
 
@@ -536,13 +664,22 @@ WantedBy=multi-user.target
 
   it.prop("has one line per key, whatever the words hold", [serviceOptions(argument)], ([options]) => {
     const keys = readUnit(systemdUnit({ ...options, user: undefined }))
+    const { exec, port, scope } = options
     const stateDir = systemStateDir(options)
     const stateLines = Option.isSome(stateDirectoryName(stateDir))
       ? 2
-      : Path.isAbsolute(stateDir)
+      : Path.isAbsolute(stateDir) && exec === undefined
       ? 1
       : 0
-    assert.strictEqual(keys.size, options.scope === "system" ? 40 + stateLines : 18)
+    const capability = port !== undefined && port < 1024 && exec?.hasPort === true ? 1 : 0
+    assert.strictEqual(
+      keys.size,
+      exec === undefined
+        ? scope === "system" ? 40 + stateLines : 18
+        : scope === "system"
+        ? 17 + stateLines + capability
+        : 15
+    )
   })
 
   it("the reader refuses what systemd would replace", () => {
@@ -551,9 +688,9 @@ WantedBy=multi-user.target
     }
   })
 
-  it.prop("gives a stop more time than the drain takes", [serviceOptions(argument)], ([options]) => {
+  it.prop("gives a stop more time than the drain or the command takes", [serviceOptions(argument)], ([options]) => {
     const seconds = Number(readUnit(systemdUnit(options)).get("Service.TimeoutStopSec"))
-    assert.isAtLeast(seconds, Duration.toSeconds(options.drainTimeout) + 10)
+    assert.isAtLeast(seconds, Duration.toSeconds(options.exec?.stopTimeout ?? options.drainTimeout) + 10)
     assert.strictEqual(seconds, Duration.toSeconds(longestStop(options)))
   })
 
@@ -598,18 +735,20 @@ describe("start limit", () => {
       duration,
       fc.array(
         fc.tuple(
-          fc.constantFrom<"owner" | "start" | "watchdog">("owner", "start", "watchdog"),
+          fc.constantFrom<"owner" | "start" | "watchdog" | "ready">("owner", "start", "watchdog", "ready"),
           fc.double({ min: 0, max: 3, noNaN: true })
         ),
         {
           minLength: 1,
           maxLength: 60
         }
-      )
+      ),
+      fc.option(guardedCommand(fc.constant("x")), { nil: undefined })
     ],
-    ([timeout, retryInterval, failures]) => {
-      const timing = systemdTiming({ ...plain, health: { timeout, retryInterval } })
+    ([timeout, retryInterval, failures, exec]) => {
+      const timing = systemdTiming({ ...plain, health: { timeout, retryInterval }, exec })
       const shortest = {
+        ready: exec?.mustBeReady === true ? Duration.toSeconds(exec.startTimeout) : timing.watchdog,
         owner: Duration.toSeconds(timeout),
         start: timing.startTimeout,
         watchdog: timing.watchdog
@@ -689,6 +828,9 @@ describe("launchd property list", () => {
     KeepAlive: Schema.Struct({ SuccessfulExit: Schema.Literal(false) }),
     ThrottleInterval: Schema.Literal(10),
     ExitTimeOut: Schema.Int,
+    WorkingDirectory: Schema.optional(Schema.String),
+    EnvironmentVariables: Schema.optional(Schema.Struct({ PATH: Schema.String })),
+    StandardOutPath: Schema.optional(Schema.String),
     StandardErrorPath: Schema.String
   }).annotations({ parseOptions: { onExcessProperty: "error" } })
 
@@ -712,7 +854,12 @@ describe("launchd property list", () => {
             RunAtLoad: true,
             KeepAlive: { SuccessfulExit: false },
             ThrottleInterval: 10,
-            ExitTimeOut: Math.ceil(Duration.toSeconds(one.drainTimeout)) + 10,
+            ExitTimeOut: Math.ceil(Duration.toSeconds(one.exec?.stopTimeout ?? one.drainTimeout)) + 10,
+            ...(one.exec === undefined ? {} : {
+              WorkingDirectory: one.exec.workingDirectory,
+              EnvironmentVariables: { PATH: one.exec.searchPath },
+              StandardOutPath: Path.join(one.stateDir, "launchd.stdout.log")
+            }),
             StandardErrorPath: Path.join(one.stateDir, "launchd.stderr.log")
           })
           assert.strictEqual(UserName, one.scope === "system" ? one.user : undefined)
@@ -909,6 +1056,18 @@ describe("what cannot be written", () => {
     }
   })
 
+  it("is a folder of a command that systemd would read as another one", () => {
+    for (const name of ["/a\n", "/a\u0001b", "/a ", "/a\u3000", "/a\\", "/a\uFFFF"]) {
+      assert.strictEqual(first("systemd", { exec: { ...server, workingDirectory: name } }), name)
+    }
+    for (const name of ["/a b", "/\"a\"", "/a\\b", "/%h", "/$HOME", "/é語😀"]) {
+      assert.strictEqual(first("systemd", { exec: { ...server, workingDirectory: name } }), undefined, name)
+    }
+    for (const change of [{ args: ["\u0001"] }, { searchPath: "\u0001" }, { workingDirectory: "\u0001" }]) {
+      assert.strictEqual(first("launchd", { exec: { ...server, args: [], ...change } }), "\u0001")
+    }
+  })
+
   it("is a NUL and half a surrogate pair anywhere", () => {
     for (const manager of managers) {
       for (const scriptPath of ["/a\0", "/a\ud800"]) assert.strictEqual(first(manager, { scriptPath }), scriptPath)
@@ -974,8 +1133,12 @@ describe("systemd-analyze verify", () => {
             user: scope === "system" ? "root" : undefined
           }
           assert.isTrue(Option.isNone(ServiceDefinition.unwritable("systemd", options)))
-          const { fileName, text } = ServiceDefinition.make("systemd", options)
-          assert.strictEqual(yield* verify(scope, fileName, text), "")
+          for (
+            const exec of [undefined, { ...server, args: [...server.args, name], searchPath: `/bin/${name}:/bin` }]
+          ) {
+            const { fileName, text } = ServiceDefinition.make("systemd", { ...options, exec })
+            assert.strictEqual(yield* verify(scope, fileName, text), "")
+          }
         }).pipe(Effect.provide(NodeContext.layer))
     )
   }
