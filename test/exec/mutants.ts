@@ -34,10 +34,8 @@ export const execMutants = [
     name: "the command has its own session on a terminal",
     changes: [{
       file: exec,
-      from: `(yield* terminal) === "None"
-    const child`,
-      to: `(yield* terminal) !== undefined
-    const child`
+      from: "const newSession = (yield* terminal) === \"None\"",
+      to: "const newSession = (yield* terminal) !== undefined"
     }]
   },
   {
@@ -64,18 +62,16 @@ export const execMutants = [
     name: "the port is not asked after the lock was acquired",
     changes: [{
       file: cli,
-      from: `    yield* Effect.provide(ensurePortFree(lock), context)
-`,
-      to: `    if (lock.stateDir === "") yield* Effect.provide(ensurePortFree(lock), context)
-`
+      from: "if (!command.listens) yield* Effect.provide(ensurePortFree(lock), context)",
+      to: "if (lock.stateDir === \"\") yield* Effect.provide(ensurePortFree(lock), context)"
     }]
   },
   {
     name: "the command begins before the record names it, without kernel locks",
     changes: [{
       file: exec,
-      from: `const waits = lock.enforcement === "record"`,
-      to: `const waits = lock.path === ""`
+      from: "waits: lock.enforcement === \"record\" || sockets.length > 0",
+      to: "waits: sockets.length > 0"
     }]
   },
   {
