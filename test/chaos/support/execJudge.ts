@@ -4,7 +4,7 @@
  * does not get the witness has found another command alive. It then writes a line to the file `two`, and exits with 99.
  */
 import { assert } from "@effect/vitest"
-import { Effect, Option, type Scope } from "effect"
+import { Effect, Exit, Fiber, Option, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Execs from "../../e2e/support/execs.ts"
@@ -39,16 +39,17 @@ export const gotTheLock = /starting .*bash.* with gateway lock/
 /** The longest life of a judge. A test ends its judges long before that. */
 export const longLife = 300
 
-/** Waits for a line on stderr. `None` if the program and all that inherited its streams have ended without such a line. */
+/**
+ * Waits for a line on stderr. `None` if the program and all that inherited its streams have ended without such a line.
+ *
+ * The wait has a fiber of its own, because it is interruptible: a finalizer cannot do such a wait, least of all the finalizer of a
+ * fiber that was interrupted.
+ */
 export const lineOf = (running: Processes.Running, pattern: RegExp): Effect.Effect<Option.Option<string>> =>
-  Effect.raceFirst(
-    Effect.option(Effect.sandbox(running.line(pattern))),
-    Effect.map(
-      running.ended,
-      ({ stderr }) => Option.fromNullable(stderr.split("\n").find((line) => pattern.test(line)))
-    )
-    // Within a finalizer, the slower of the two could not be interrupted otherwise.
-  ).pipe(Effect.interruptible)
+  Effect.forkDaemon(Effect.interruptible(running.line(pattern))).pipe(
+    Effect.flatMap(Fiber.await),
+    Effect.map(Exit.match({ onFailure: () => Option.none<string>(), onSuccess: Option.some }))
+  )
 
 /** A command that ran under `gateway exec`, and may still run. `startTime` is missing if it had ended before it could be read. */
 export interface Child {
