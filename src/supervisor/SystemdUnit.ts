@@ -239,11 +239,12 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
 }
 
 /**
- * The lines of a system unit of `gateway exec` that set its user.
+ * The lines of a system unit of `gateway exec` that set its user, its state directory and its capabilities.
  *
  * - `DynamicUser=`, set if the option `user` is absent, implies a read-only system and a private `/tmp` (systemd.exec(5)).
- * - The unit sets no other sandbox, because the command may need anything that its user may do.
- * - `XDG_STATE_HOME` is not set, because the command would inherit it. `--state-dir` in the command line has its value.
+ * - The unit sets no other sandbox, because the command may need to do anything that its user is allowed to do.
+ * - `XDG_STATE_HOME` is not set, because the guarded command would inherit it. Instead, `gateway exec` gets the state directory by
+ *   `--state-dir`.
  * - `AmbientCapabilities=`: the command inherits the capability to bind a port below 1024.
  */
 const systemExecLines = (options: ServiceOptions, { hasPort }: GuardedCommand): ReadonlyArray<string | false> => [

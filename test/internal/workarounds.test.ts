@@ -549,7 +549,7 @@ describe("files", () => {
         const ended = once(exiting, "exit")
         const [resources]: Array<Buffer> = await once(exiting.stdout, "data")
         assert.match(String(resources), /\bFSReq/)
-        // `execFileSync` runs another process from its start to its end. In that time, `exiting` could have exited too.
+        // Gives `exiting` enough time to exit if the pending `open` did not hold it: another process starts and ends meanwhile.
         ChildProcess.execFileSync(process.execPath, ["-e", ""])
         await turn()
         assert.isNull(exiting.exitCode)
