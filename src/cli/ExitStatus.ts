@@ -97,6 +97,7 @@ export const ofExecFailure = (error: unknown, conflict: number): Option.Option<n
     case "NotReady":
       return Option.some(ExitStatus.timedOut)
     case "ExecUnavailable":
+    case "NotifyUnknown":
       return Option.some(ExitStatus.wrapperFailed)
     case "SpawnFailed": {
       const why = hasProperty(error, "why") ? error.why : undefined

@@ -161,7 +161,8 @@ const withheld: ReadonlySet<string> = new Set([
   "WATCHDOG_PID",
   "LISTEN_PID",
   "LISTEN_FDS",
-  "LISTEN_FDNAMES"
+  "LISTEN_FDNAMES",
+  "LISTEN_PIDFDID"
 ])
 
 /**
@@ -254,7 +255,9 @@ const execOptions = (
         ? Effect.void
         : Effect.asVoid(systemd.notify(
           "READY=1",
-          `STATUS=running ${command.words[0]}${rule.name === "none" ? "" : `, listening on ${toUrl(address)}`}`
+          `STATUS=running ${command.words[0]}${
+            rule.name === "none" && !command.listens ? "" : `, listening on ${toUrl(address)}`
+          }`
         )),
       // systemd must not end a working program that ignores its port. With `--ready`, `exec` itself ends such a program.
       onLate: Effect.asVoid(
@@ -299,13 +302,15 @@ const runChild = (
   { systemd }: Start,
   command: ExecCommandLine,
   options: Exec.ExecOptions,
+  rule: Rule,
   started: Option.Option<Exec.Running>
 ) =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
     // The wait for another owner may have used up `TimeoutStartSec`. From here on, the command has the start timeout.
     yield* systemd.notify(
-      `STATUS=starting ${command.words[0]}`,
+      // With the rule `notify`, `exec` sends no status after this one, which could hide the command's own.
+      `STATUS=${rule.name === "notify" ? "running" : "starting"} ${command.words[0]}`,
       extendTimeout(Duration.sum(Duration.sum(options.readiness.startTimeout, options.stopTimeout), notifyMargin))
     )
     yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
@@ -349,7 +354,7 @@ export const execWith = (
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
     return yield* Effect.provideService(
-      runChild(start, command, options, acquired.running),
+      runChild(start, command, options, rule, acquired.running),
       LockFile.LockFile,
       acquired.lock
     )
@@ -370,12 +375,15 @@ const Live = Layer.mergeAll(
 /**
  * Acquires the lock, then runs the command. Succeeds with the command's exit status, or with the signal that ended it. Fails if
  * the lock cannot be acquired, with the same errors as `gateway run`. Also fails with `SpawnFailed`, `NotReady` or `LockLost`.
+ *
+ * `makeRoom` stops the present owner for `--force`. It runs after all flags are checked, so that a bad flag stops no owner.
  */
-export const exec = (
+export const exec = <E, R>(
   config: GatewayConfig,
   command: ExecCommandLine,
   facts: Supervisor.ProcessFacts,
-  environment: Readonly<Record<string, string | undefined>>
+  environment: Readonly<Record<string, string | undefined>>,
+  makeRoom: Effect.Effect<void, E, R>
 ) =>
   Effect.gen(function*() {
     yield* checkPlatform(command, facts.platform)
@@ -395,6 +403,7 @@ export const exec = (
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
       beforeWaiting: Effect.void
     }
+    yield* makeRoom
     return yield* execWith(start, command, flags, environment, rule).pipe(
       Effect.provide(Live),
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))

@@ -176,8 +176,8 @@ const execCommand = (
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const { conflictStatus, exec } = yield* Effect.promise(() => import("./exec.ts"))
     const conflict = yield* conflictStatus(command).pipe(Effect.tapErrorCause(report(typed)))
-    const start = exec(config, command, invocation.process, invocation.environment)
-    return yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
+    const room = command.force ? makeRoom(invocation, command, config) : Effect.void
+    return yield* exec(config, command, invocation.process, invocation.environment, room).pipe(
       whileNot(invocation.uncaught),
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config, command)),
       Effect.catchAll((error) =>

@@ -11,7 +11,7 @@ import { ServiceFailed } from "../supervisor/ServiceFailed.ts"
 import type { GuardedCommand, Manager } from "../supervisor/ServiceOptions.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import type { ExecCommandLine } from "./CommandLine.ts"
-import { checkPlatform, conflictStatus, type ExecUnavailable, parseFlags } from "./exec.ts"
+import { checkPlatform, conflictStatus, ExecUnavailable, parseFlags } from "./exec.ts"
 import { notice } from "./Notice.ts"
 
 const platforms: Record<Manager, string> = { systemd: "linux", launchd: "darwin", schtasks: "win32" }
@@ -116,6 +116,11 @@ export const guardedCommand = (
   Effect.gen(function*() {
     yield* checkPlatform(command, platforms[manager])
     const { ready, startTimeout, stopTimeout } = yield* parseFlags(command)
+    if (manager !== "systemd" && Option.contains(ready, "notify")) {
+      return yield* new ExecUnavailable({
+        reason: "--ready notify needs systemd; use --ready port or --ready http:/<path>"
+      })
+    }
     yield* conflictStatus(command)
     const [name, ...args] = command.words
     const workingDirectory = yield* currentFolder

@@ -186,7 +186,26 @@ const isYoung = ({ asOf, owner }: Pick<Status, "asOf" | "owner">): boolean =>
   owner?.since === undefined
   || asOf.epochMillis - owner.since.epochMillis <= Duration.toMillis(startTimeout)
 
-/** The finding about a command that does not meet its rule, `port` or `http:<path>`. */
+/** The finding about a command that has not yet told systemd that it is ready. */
+const judgeSilent = (
+  status: Pick<Status, "asOf" | "owner">,
+  who: string,
+  command: (words: string) => string
+): Finding => {
+  const what = `${who} has not told systemd that it is ready (READY=1)`
+  const unit = status.owner?.unit
+  return isYoung(status)
+    ? info("port", `${what}; it is still starting`)
+    : warning(
+      "port",
+      `${what}; after --start-timeout, exec stops it`,
+      unit === undefined
+        ? command("status")
+        : `journalctl ${unit.scope === "user" ? "--user " : ""}-u ${shellWord(unit.name)} -n 50`
+    )
+}
+
+/** The finding about a command that does not meet its rule: `port`, `notify` or `http:<path>`. */
 const judgeUnready = (
   status: Pick<Status, "asOf" | "owner" | "health">,
   address: Address,
@@ -198,6 +217,7 @@ const judgeUnready = (
   const { ports, record: { ready } } = facts
   const url = toUrl(address)
   const who = `the command of ${described(owner ?? {})}`
+  if (ready === "notify") return judgeSilent(status, who, command)
   const others = ports.filter((port) => port !== address.port)
   const what = !listens
     ? `${who} does not listen on ${url}${others.length === 0 ? "" : `; it listens on port ${others.join(" and ")}`}`

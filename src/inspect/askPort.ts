@@ -70,7 +70,10 @@ const askListeners = (
   options: LookOptions
 ) =>
   Effect.gen(function*() {
-    if (owner !== undefined && ready !== undefined && ReadyRule.needsListeners(ready)) {
+    if (
+      owner !== undefined && ready !== undefined
+      && (ReadyRule.needsListeners(ready) || options.listeners !== false)
+    ) {
       return yield* listenersOf(owner, address, lockPath)
     }
     const alive = owner?.holder.pidMeaning === "Alive" ? [owner.process.pid] : []

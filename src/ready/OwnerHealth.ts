@@ -43,7 +43,7 @@ const listenerOf = (owner: LockInspection.Owner, path: string, rule: OwnerRecord
  * Probes once whether the given instance holds the lock file and is healthy by the rule in its record. The answer is `NoListener` if
  * that instance does not hold the lock, or has no rule.
  *
- * The rules `none` and `port` make no connection. The rule `http` makes one, and closes it after the answer.
+ * The rules `none`, `port` and `notify` make no connection. The rule `http` makes one, and closes it after the answer.
  *
  * @since 0.1.0
  * @category operations

@@ -46,8 +46,8 @@ export interface SystemdTiming {
  * - The gateway serves and then hangs: at least `WatchdogSec + R`.
  * - A command of `exec` is not ready in time, and `exec` stops it: at least `--start-timeout + R`.
  *
- * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec, --start-timeout)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which is
- * below `B · P` for every `W`, including zero. Starts that fail at once do exhaust the limit, if two starts are less than about
+ * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec, --start-timeout)`. The unit uses
+ * `I = ⌈B · (R + W/2)⌉ − 1`, which is below `B · P` for every `W`, including zero. Starts that fail at once do exhaust the limit, if two starts are less than about
  * `R + W/2` apart.
  *
  * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339. The slow failures would exhaust the limit only if `I` was at

@@ -11,6 +11,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type { ServiceUnit as Unit } from "../GatewayLockError.ts"
 import * as ServiceUnit from "../host/ServiceUnit.ts"
 import { child, output } from "../internal/child.ts"
@@ -21,6 +22,13 @@ import { notifySocket } from "./SystemdNotify.ts"
 export class NotifyUnusable extends Data.TaggedError("NotifyUnusable")<{ readonly reason: string }> {
   override get message() {
     return `--ready notify cannot be used: ${this.reason}`
+  }
+}
+
+/** systemd did not answer. A later start may get an answer. */
+export class NotifyUnknown extends Data.TaggedError("NotifyUnknown")<{ readonly unit: string }> {
+  override get message() {
+    return `--ready notify got no answer: systemctl does not show the unit ${this.unit}`
   }
 }
 
@@ -38,6 +46,7 @@ const parse = (text: string): ReadonlyMap<string, string> =>
     })
   )
 
+/** The properties of a unit; `None` if systemctl does not show them, for example while D-Bus is still starting. */
 const show = ({ name, scope }: Unit) =>
   output(
     child(
@@ -50,8 +59,12 @@ const show = ({ name, scope }: Unit) =>
     askTimeout
   ).pipe(
     Effect.map(parse),
-    Effect.orElseSucceed((): ReadonlyMap<string, string> => new Map())
+    Effect.option,
+    Effect.map(Option.filter((shown) => properties.every((property) => shown.has(property))))
   )
+
+/** systemctl is asked several times before a start fails, because systemd does not restart a service after a refused setting. */
+const patiently = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(5))
 
 /** The states that follow on the message. `reloading` and `refreshing` are states of a service that was ready before. */
 const readyStates: ReadonlySet<string | undefined> = new Set(["active", "reloading", "refreshing"])
@@ -60,7 +73,6 @@ const readyStates: ReadonlySet<string | undefined> = new Set(["active", "reloadi
 const faultOf = (unit: Unit, shown: ReadonlyMap<string, string>): string | undefined => {
   const type = shown.get("Type")
   const access = shown.get("NotifyAccess")
-  if (type === undefined || access === undefined) return `systemctl does not show the unit ${unit.name}`
   if (type !== "notify" && type !== "notify-reload") {
     return `${unit.name} has Type=${type}; set Type=notify, or use --ready port or --ready http:/<path>`
   }
@@ -71,14 +83,15 @@ const faultOf = (unit: Unit, shown: ReadonlyMap<string, string>): string | undef
 
 /**
  * Returns an effect that asks systemd whether the command of this process's unit is ready. Fails with `NotifyUnusable` if this
- * process is not the service of a unit with `Type=notify` and `NotifyAccess=all`.
+ * process is not the service of a unit with `Type=notify` and `NotifyAccess=all`, and with `NotifyUnknown` if systemd does not
+ * answer.
  */
 export const make = (
   pid: number,
   { kind, reason }: Verdict
 ): Effect.Effect<
   Effect.Effect<boolean>,
-  NotifyUnusable,
+  NotifyUnusable | NotifyUnknown,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > =>
   Effect.gen(function*() {
@@ -95,10 +108,14 @@ export const make = (
           "systemd has set no NOTIFY_SOCKET; use a unit with Type=notify and NotifyAccess=all, or use --ready port"
       })
     }
-    const fault = faultOf(unit.value, yield* show(unit.value))
+    const shown = yield* Effect.flatten(show(unit.value)).pipe(
+      Effect.retry(patiently),
+      Effect.mapError(() => new NotifyUnknown({ unit: unit.value.name }))
+    )
+    const fault = faultOf(unit.value, shown)
     if (fault !== undefined) return yield* new NotifyUnusable({ reason: fault })
     return show(unit.value).pipe(
-      Effect.map((shown) => readyStates.has(shown.get("ActiveState"))),
+      Effect.map(Option.exists((shown) => readyStates.has(shown.get("ActiveState")))),
       Effect.provide(context)
     )
   })

@@ -375,6 +375,11 @@ describe("service --exec", () => {
         messageOf(yield* invoke({ exec: { ...exec("sh"), diesWithWrapper: true }, manager: "launchd" })),
         "--die-with-wrapper is available only on Linux; start exec without it"
       )
+      // launchd restarts whatever ends with a status other than 0, so a start that is always refused would loop.
+      assert.strictEqual(
+        messageOf(yield* invoke({ exec: { ...exec("sh"), ready: "notify" }, manager: "launchd" })),
+        "--ready notify needs systemd; use --ready port or --ready http:/<path>"
+      )
       for (const change of [{ ready: "x" }, { startTimeout: "x" }, { stopTimeout: "x" }, { conflictStatus: "256" }]) {
         assert.match(messageOf(yield* invoke({ exec: { ...exec("sh"), ...change } })), /^invalid .* from --/)
       }

@@ -71,6 +71,25 @@ describe("an owner by exec", () => {
     assert.strictEqual(unready?.remedy, "gateway stop && gateway exec --port 5174 -- <command>")
   })
 
+  it("that has not notified systemd is a warning after a minute, whatever port it listens on", () => {
+    const notify = { record: { ...record, ready: "notify" }, ports: [18789] } as const
+    const starting = { verdict: "starting", owner: { ...owner, phase: "starting" } } as const
+    const young = { ...starting.owner, since: DateTime.subtractDuration(asOf, "1 minute") }
+    const message = "the command of pid 4711 (node) has not told systemd that it is ready (READY=1)"
+    assert.deepStrictEqual(ofPort({ ...starting, owner: young }, notify), [
+      { check: "port", severity: "info", message: `${message}; it is still starting` }
+    ])
+    const unit = { name: "web.service", scope: "system" } as const
+    assert.deepStrictEqual(ofPort({ ...starting, owner: { ...starting.owner, unit } }, notify), [
+      {
+        check: "port",
+        severity: "warning",
+        message: `${message}; after --start-timeout, exec stops it`,
+        remedy: "journalctl -u web.service -n 50"
+      }
+    ])
+  })
+
   it("whose rule is none needs no listener, and a stranger on its port is no problem", () => {
     const none = { record: { ...record, ready: "none" } } as const
     assert.deepStrictEqual(ofPort({}, none).map(({ severity }) => severity), ["ok"])

@@ -98,6 +98,18 @@ describe("after SIGKILL of the wrapper", () => {
 })
 
 describe("a start that finds the lock taken", () => {
+  it.scopedLive.each([["--ready", "nonsense"], ["--ready", "notify"], ["--start-timeout", "soon"]])(
+    "with --force, is refused for %s %s before it stops the owner",
+    (flags) =>
+      Effect.gen(function*() {
+        const [site, owner] = yield* Gateways.newGateway()
+        const { code, stderr } = yield* Execs.run(site, ["true"], { flags: ["--force", ...flags] })
+        assert.strictEqual(code, 64, stderr)
+        assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, owner.pid)
+        yield* Gateways.assertClean(yield* Gateways.stop(owner))
+      })
+  )
+
   it.scopedLive("ends with the status of --conflict-exit-code", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite

@@ -138,7 +138,8 @@ describe("the command of gateway exec", () => {
         WATCHDOG_PID: "1",
         LISTEN_PID: "1",
         LISTEN_FDS: "1",
-        LISTEN_FDNAMES: "web"
+        LISTEN_FDNAMES: "web",
+        LISTEN_PIDFDID: "1"
       }
       const print = [
         "node",

@@ -459,7 +459,7 @@ describe("a service that gateway exec runs (X8)", () => {
   scene("starts once the command listens, and the wrapper is its main process", ({ exec: { wrapped } }) => {
     assert.strictEqual(wrapped.started, 0)
     assert.strictEqual(wrapped.before.ActiveState, "active")
-    assert.match(wrapped.before.StatusText ?? "", /^running \/.*node$/)
+    assert.match(wrapped.before.StatusText ?? "", /^running \/.*node, listening on ws:\/\/127\.0\.0\.1:21820$/)
     assert.deepStrictEqual({ ...wrapped.record }, {
       mode: "exec",
       phase: "listening",

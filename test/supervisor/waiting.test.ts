@@ -156,8 +156,8 @@ const play = (scenario: Scenario): Effect.Effect<Seen> =>
       if (Option.isSome(seen)) strangers.push(seen.value)
       if (previous === undefined) {
         yield* host.spawn(
-          Effect.scoped(waiter(scenario)).pipe(
-            Effect.zipRight(tell("serves")),
+          // The outcome is recorded within the scope: its end can take as long as a drain.
+          Effect.scoped(Effect.zipRight(waiter(scenario), tell("serves"))).pipe(
             Effect.tapError(({ _tag }) => tell(_tag)),
             Effect.zipRight(Effect.never)
           )
@@ -250,6 +250,16 @@ describe("waiting, on a simulated host", () => {
         }))
     }
   }
+
+  simulated(
+    "a standby that takes the port before the next owner has served from that moment",
+    () =>
+      Effect.gen(function*() {
+        const phases = [{ who: "a gateway's stopped process", steps: 20 }, { who: "a gateway's process", steps: 20 }]
+        const drawn = { phases, how: "standby", retryMillis: 250, healthTimeoutMillis: 1 } as const
+        judge(drawn, yield* play(drawn))
+      })
+  )
 
   simulated.prop(
     "an end is noticed in time, a healthy owner at once, and no other listener gets an idle connection",
