@@ -176,8 +176,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     takesFlagsOf: { command: "exec", except: ["ensure", "force"] },
     argument: { name: "action", allowed: serviceActions },
     switches: {
-      exec:
-        "run the command after -- under the lock, instead of a gateway; takes most flags of exec",
+      exec: "run the command after -- under the lock, instead of a gateway; takes most flags of exec",
       system: "use a service of the whole machine instead of this user's",
       "dry-run": "show what would be done, without doing it"
     },

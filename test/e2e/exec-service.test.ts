@@ -5,15 +5,11 @@
  * as one JSON object. This file checks that object.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Console, Effect, Schema } from "effect"
-import * as Fs from "node:fs"
-import { createRequire } from "node:module"
-import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
+import { Schema } from "effect"
 import * as DoctorReport from "../../src/doctor/DoctorReport.ts"
 import * as GatewayStatus from "../../src/inspect/GatewayStatus.ts"
-import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
+import * as Systemd from "./support/systemd.ts"
 
 const Shown = Schema.Record({ key: Schema.String, value: Schema.String })
 const Ran = Schema.Struct({ status: Schema.Number, stderr: Schema.String, stdout: Schema.String })
@@ -34,7 +30,7 @@ const Facts = Schema.Struct({
   uid: Schema.Number
 })
 
-const Seen = Schema.parseJson(Schema.Struct({
+const Seen = Schema.Struct({
   service: Schema.Struct({
     started: Started,
     facts: Facts,
@@ -81,7 +77,7 @@ const Seen = Schema.parseJson(Schema.Struct({
     missing: Ran,
     isMissingThere: Schema.Boolean
   })
-}))
+})
 
 /** Arguments with the characters that are special in a unit, and lines that look like properties of a unit. */
 const words = [
@@ -101,49 +97,12 @@ const words = [
 
 const site = "/run/my site 100% \"$HOME\" \\x"
 
-const support = (name: string) => fileURLToPath(new URL(`support/${name}`, import.meta.url))
-
 const skipped = Program.noSystemd
-
-/** Copies the program and its addon to a folder that the systemd of this test can see. That systemd has its own `/tmp`. */
-const staged = Effect.acquireRelease(
-  Effect.sync(() => {
-    const folder = Fs.mkdtempSync("/var/tmp/gateway-lock-systemd-")
-    Fs.cpSync(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
-    Fs.writeFileSync(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
-    Fs.copyFileSync(support("insideSystemdExec.mjs"), Path.join(folder, "insideSystemdExec.mjs"))
-    if (Program.kernelLocks) {
-      const addon = Path.dirname(createRequire(Program.main).resolve("fs-native-extensions/package.json"))
-      Fs.cpSync(addon, Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
-    }
-    return folder
-  }),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-)
 
 /** Boots systemd once for all tests below, because the boot and the scenes take half a minute. */
 const scenes = await (skipped === undefined
-  ? Effect.scoped(Effect.gen(function*() {
-    const folder = yield* staged
-    const played = yield* Processes.start(
-      [
-        support("with-systemd"),
-        process.execPath,
-        Path.join(folder, "insideSystemdExec.mjs"),
-        Path.join(folder, "dist", "main.js"),
-        JSON.stringify(words)
-      ],
-      { cwd: "/", env: { PATH: Program.searchPath, WITH_SYSTEMD_S: "150" }, patience: "160 seconds" }
-    )
-    const { code, stderr, stdout } = yield* played.ended
-    assert.strictEqual(code, 0, `${stdout}${stderr}`)
-    return yield* Schema.decodeUnknown(Seen)(stdout.trim().split("\n").at(-1)).pipe(
-      // If a scene failed, the output has the reason of the failure instead of the observations. The decoding then fails, and the
-      // output is printed.
-      Effect.tapError(() => Console.error(`${stdout}\n${stderr}`))
-    )
-  })).pipe(Effect.runPromise)
-  : Promise.resolve(undefined))
+  ? Systemd.play(["insideSystemdExec.mjs"], Seen, 150, [JSON.stringify(words)])
+  : undefined)
 
 const scene = (name: string, test: (seen: typeof Seen.Type) => void) =>
   it.skipIf(scenes === undefined)(Program.named(name, skipped), () => {

@@ -2,49 +2,14 @@
 // compiler, because the root file system is read-only. The script plays the scenes below one after the other, and prints what it
 // saw as one JSON object. systemd.test.ts checks that object.
 import { execFile, execFileSync, spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
 import { createServer } from "node:net"
-import { dirname } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { execScenes } from "./execInsideSystemd.mjs"
+import { ask, main, playAll, show, systemctl, until } from "./systemdSteps.mjs"
 
-const [staged] = process.argv.slice(2)
-// The program is copied to /run, because a unit with PrivateTmp= does not see the host's /var/tmp.
-const main = "/run/installed/dist/main.js"
-mkdirSync("/run/installed", { mode: 0o755 })
-cpSync(dirname(dirname(staged)), "/run/installed", { recursive: true })
-const systemctl = (...args) => spawnSync("systemctl", args, { encoding: "utf8" })
-const show = (unit, ...properties) =>
-  Object.fromEntries(
-    systemctl("show", unit, ...properties.flatMap((property) => ["-p", property])).stdout.trim().split("\n")
-      .map((line) => line.split(/=(.*)/s).slice(0, 2))
-  )
-const until = async (what, check, seconds = 30) => {
-  const deadline = Date.now() + seconds * 1000
-  for (;;) {
-    const result = await check()
-    if (result) return result
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}\n${systemctl("status", "gateway-*").stdout}`)
-    // A check starts systemctl, which takes more processor time than the gateways do.
-    await sleep(100)
-  }
-}
-const health = (port) =>
-  new Promise((resolve) => {
-    get({ host: "127.0.0.1", port, path: "/healthz", agent: false, timeout: 1000 }, (response) => {
-      let body = ""
-      response.on("data", (chunk) => body += chunk).on("end", () => {
-        try {
-          resolve(JSON.parse(body))
-        } catch {
-          resolve(undefined)
-        }
-      })
-    }).on("error", () => resolve(undefined)).on("timeout", function() {
-      this.destroy()
-    })
-  })
+const health = (port) => ask(port, "/healthz")
 const healthy = (port, not) =>
   until(`health on ${port}`, async () => {
     const answer = await health(port)
@@ -410,18 +375,6 @@ const scenes = {
   }
 }
 
-/** Plays scenes one after the other. A scene that fails leaves its error instead of what it saw. */
-const playAll = async (scenes) => {
-  const seen = {}
-  for (const [name, play] of Object.entries(scenes)) {
-    try {
-      seen[name] = await play()
-    } catch (error) {
-      seen[name] = { error: String(error?.stack ?? error) }
-    }
-  }
-  return seen
-}
 const seen = await playAll(scenes)
 seen.exec = await playAll(execScenes({ gateway, show, systemctl, unitFolder, until }))
 console.log(JSON.stringify(seen))

@@ -3,15 +3,11 @@
 // saw as one JSON object. exec-service.test.ts checks that object.
 import { spawnSync } from "node:child_process"
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
-import { get } from "node:http"
 import { dirname } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { ask, main, playAll, show, systemctl, until } from "./systemdSteps.mjs"
 
-const [staged, words] = process.argv.slice(2)
-// The program is copied to /run, because a service with a user of its own does not see the host's /var/tmp.
-const main = "/run/installed/dist/main.js"
-mkdirSync("/run/installed", { mode: 0o755 })
-cpSync(dirname(dirname(staged)), "/run/installed", { recursive: true })
+const [, words] = process.argv.slice(2)
 
 const site = "/run/my site 100% \"$HOME\" \\x"
 mkdirSync(site, { recursive: true, mode: 0o755 })
@@ -30,36 +26,6 @@ chmodSync(`${pathFolder}/my-server`, 0o755)
 
 const searchPath = `${pathFolder}:relative:${dirname(process.execPath)}:/usr/bin:/bin`
 const environment = { ...process.env, HOME: "/root", PATH: searchPath, PWD: site }
-const systemctl = (...args) => spawnSync("systemctl", args, { encoding: "utf8" })
-const show = (unit, ...properties) =>
-  Object.fromEntries(
-    systemctl("show", unit, ...properties.flatMap((property) => ["-p", property])).stdout.trim().split("\n")
-      .map((line) => line.split(/=(.*)/s).slice(0, 2))
-  )
-const until = async (what, check, seconds = 30) => {
-  const deadline = Date.now() + seconds * 1000
-  for (;;) {
-    const result = await check()
-    if (result) return result
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}\n${systemctl("status", "gateway-*").stdout}`)
-    await sleep(100)
-  }
-}
-const ask = (port) =>
-  new Promise((resolve) => {
-    get({ host: "127.0.0.1", port, path: "/", agent: false, timeout: 1000 }, (response) => {
-      let body = ""
-      response.on("data", (chunk) => body += chunk).on("end", () => {
-        try {
-          resolve(JSON.parse(body))
-        } catch {
-          resolve(undefined)
-        }
-      })
-    }).on("error", () => resolve(undefined)).on("timeout", function() {
-      this.destroy()
-    })
-  })
 /** Waits until the server on a port answers with another pid than `not`. */
 const serving = (port, not) =>
   until(`a server on ${port}`, async () => {
@@ -224,13 +190,5 @@ const scenes = {
   }
 }
 
-const seen = {}
-for (const [name, play] of Object.entries(scenes)) {
-  try {
-    seen[name] = await play()
-  } catch (error) {
-    seen[name] = { error: String(error?.stack ?? error) }
-  }
-}
-console.log(JSON.stringify(seen))
+console.log(JSON.stringify(await playAll(scenes)))
 process.exit(0)

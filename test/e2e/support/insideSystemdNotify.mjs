@@ -1,30 +1,11 @@
 // This script runs as root under a systemd that only this test uses (see with-systemd). It plays the scenes of `gateway exec --ready
 // notify` one after the other, and prints what it saw as one JSON object. exec-notify.test.ts checks that object.
 import { spawnSync } from "node:child_process"
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { dirname } from "node:path"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
+import { main, playAll, show, systemctl, until } from "./systemdSteps.mjs"
 
-const [staged] = process.argv.slice(2)
-const main = "/run/installed/dist/main.js"
-mkdirSync("/run/installed", { mode: 0o755 })
-cpSync(dirname(dirname(staged)), "/run/installed", { recursive: true })
 mkdirSync("/run/execs")
-const systemctl = (...args) => spawnSync("systemctl", args, { encoding: "utf8" })
-const show = (unit, ...properties) =>
-  Object.fromEntries(
-    systemctl("show", unit, ...properties.flatMap((property) => ["-p", property])).stdout.trim().split("\n")
-      .map((line) => line.split(/=(.*)/s).slice(0, 2))
-  )
-const until = async (what, check) => {
-  const deadline = Date.now() + 30_000
-  for (;;) {
-    const result = check()
-    if (result) return result
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}\n${systemctl("status", "exec-*").stdout}`)
-    await sleep(50)
-  }
-}
 const selectors = (name, port) => ["--port", String(port), "--state-dir", `/run/execs/${name}`, "--profile", name]
 /** Runs the program, and returns what a person sees. */
 const gateway = (...words) => {
@@ -115,13 +96,5 @@ const scenes = {
   }
 }
 
-const seen = {}
-for (const [name, play] of Object.entries(scenes)) {
-  try {
-    seen[name] = await play()
-  } catch (error) {
-    seen[name] = { error: String(error?.stack ?? error) }
-  }
-}
-console.log(JSON.stringify(seen))
+console.log(JSON.stringify(await playAll(scenes)))
 process.exit(0)

@@ -22,7 +22,7 @@ const staged = (scripts: ReadonlyArray<string>) =>
       const folder = Fs.mkdtempSync("/var/tmp/gateway-lock-systemd-")
       Fs.cpSync(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
       Fs.writeFileSync(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
-      for (const script of scripts) Fs.copyFileSync(support(script), Path.join(folder, script))
+      for (const script of [...scripts, "systemdSteps.mjs"]) Fs.copyFileSync(support(script), Path.join(folder, script))
       if (Program.kernelLocks) {
         const addon = Path.dirname(createRequire(Program.main).resolve("fs-native-extensions/package.json"))
         Fs.cpSync(addon, Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
@@ -34,17 +34,24 @@ const staged = (scripts: ReadonlyArray<string>) =>
 
 /**
  * Boots a systemd, runs the first of these scripts of this folder under it, and returns what the script prints last, which must be
- * JSON. The script may import the other ones.
+ * JSON. The script may import the other ones. It gets the path of the program, and then `args`.
  */
 export const play = <A, I>(
   scripts: readonly [string, ...Array<string>],
   Seen: Schema.Schema<A, I>,
-  seconds: number
+  seconds: number,
+  args: ReadonlyArray<string> = []
 ): Promise<A> =>
   Effect.scoped(Effect.gen(function*() {
     const folder = yield* staged(scripts)
     const played = yield* Processes.start(
-      [support("with-systemd"), process.execPath, Path.join(folder, scripts[0]), Path.join(folder, "dist", "main.js")],
+      [
+        support("with-systemd"),
+        process.execPath,
+        Path.join(folder, scripts[0]),
+        Path.join(folder, "dist", "main.js"),
+        ...args
+      ],
       {
         cwd: "/",
         env: { PATH: Program.searchPath, WITH_SYSTEMD_S: String(seconds) },
