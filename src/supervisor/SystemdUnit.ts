@@ -47,8 +47,8 @@ export interface SystemdTiming {
  * - A command of `exec` is not ready in time, and `exec` stops it: at least `--start-timeout + R`.
  *
  * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec, --start-timeout)`. The unit uses
- * `I = ⌈B · (R + W/2)⌉ − 1`, which is below `B · P` for every `W`, including zero. Starts that fail at once do exhaust the limit, if two starts are less than about
- * `R + W/2` apart.
+ * `I = ⌈B · (R + W/2)⌉ − 1`, which is below `B · P` for every `W`, including zero. Starts that fail at once do exhaust the limit,
+ * if two starts are less than about `R + W/2` apart.
  *
  * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339. The slow failures would exhaust the limit only if `I` was at
  * least `20 · 32 = 640`. `B` is 20, so that starts that fail at once exhaust the limit only after `B · R = 40` seconds. A

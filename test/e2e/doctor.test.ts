@@ -35,7 +35,7 @@ const theProblem = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   })
 
 /** Runs the command that `doctor` advises. */
-const mend = (site: Gateways.Site, remedy: string | undefined) =>
+const applyRemedy = (site: Gateways.Site, remedy: string | undefined) =>
   Effect.gen(function*() {
     const { code, stderr } = yield* Gateways.run(site, { under: ["sh", "-c", remedy ?? "false"] })
     assert.strictEqual(code, 0, stderr)
@@ -108,7 +108,7 @@ describe("gateway doctor", () => {
       yield* chmod(Gateways.locksFolder(site), 0o777)
       const found = yield* theProblem(site)
       assert.deepInclude(found, { check: "lock-folder", severity: "error" })
-      yield* mend(site, found?.remedy)
+      yield* applyRemedy(site, found?.remedy)
       assert.deepStrictEqual((yield* examine(site)).problems, [])
     }))
 
@@ -120,11 +120,11 @@ describe("gateway doctor", () => {
       yield* Gateways.symlink(Path.join(site.root, "elsewhere"), Gateways.locksFolder(site))
       const linked = yield* theProblem(site)
       assert.match(linked?.message ?? "", /is a symbolic link to .*elsewhere/)
-      yield* mend(site, linked?.remedy)
+      yield* applyRemedy(site, linked?.remedy)
       yield* Effect.promise(() => Fs.writeFile(Gateways.locksFolder(site), ""))
       const { problems } = yield* examine(site)
       assert.match(problems[0]?.message ?? "", /is not a folder but a File/)
-      yield* mend(site, problems[0]?.remedy)
+      yield* applyRemedy(site, problems[0]?.remedy)
       assert.deepStrictEqual((yield* examine(site)).problems, [])
     }))
 
@@ -215,7 +215,7 @@ describe("gateway doctor", () => {
       yield* Effect.promise(() => Fs.writeFile(`${Gateways.configLock(site)}.0123456789abcdef.reclaim`, ""))
       const found = yield* theProblem(site)
       assert.deepInclude(found, { check: "leftovers", severity: "warning" })
-      yield* mend(site, found?.remedy)
+      yield* applyRemedy(site, found?.remedy)
       assert.deepStrictEqual((yield* examine(site)).problems, [])
       assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
     }))
@@ -229,7 +229,7 @@ describe("gateway doctor", () => {
       yield* Effect.promise(() => Fs.utimes(Gateways.configLock(site), mtimeMs / 1000, mtimeMs / 1000 + 7200))
       const found = yield* theProblem(site)
       assert.match(found?.message ?? "", /was written 1h 59m .*s in the future: the clock was set back, or is wrong/)
-      yield* mend(site, found?.remedy)
+      yield* applyRemedy(site, found?.remedy)
       assert.deepStrictEqual((yield* examine(site)).problems, [])
     }))
 

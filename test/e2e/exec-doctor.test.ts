@@ -43,7 +43,7 @@ const assertHealthy = (site: Gateways.Site, options: Gateways.StartOptions = {})
   Effect.map(examine(site, options), ({ problems }) => assert.deepStrictEqual(problems, []))
 
 /** Runs the part of a remedy before `&&`, which is a complete command of this program. */
-const mend = (site: Gateways.Site, remedy: string | undefined, ...more: ReadonlyArray<string>) =>
+const applyRemedy = (site: Gateways.Site, remedy: string | undefined, ...more: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const [program, ...words] = (remedy ?? "").split(" && ")[0]?.split(" ") ?? []
     assert.strictEqual(program, "gateway", remedy)
@@ -155,7 +155,7 @@ describe("gateway doctor finds", () => {
       )
       assertRemedy(remedy, restart(site))
       // The command ignores SIGTERM.
-      yield* mend(site, remedy, "--force", "--timeout", "100 millis")
+      yield* applyRemedy(site, remedy, "--force", "--timeout", "100 millis")
       yield* Execs.untilEnded(pid)
       yield* assertHealthy(site)
     }))
@@ -190,7 +190,7 @@ describe("gateway doctor finds", () => {
             `is held by pid ${daemon} \\(sleep\\), which inherited it from the command; its wrapper \\(pid ${wrapper.pid}\\) and`
           )
         )
-        yield* mend(site, alone.remedy)
+        yield* applyRemedy(site, alone.remedy)
         yield* Execs.untilEnded(daemon)
         yield* assertHealthy(site)
       }),
@@ -239,7 +239,7 @@ describe("gateway doctor finds", () => {
         `the command of pid ${wrapper.pid} (node) does not listen on ${Gateways.url(site)}`
       )
       assertRemedy(remedy, `gateway stop --force ${Gateways.selectors(site)}`)
-      yield* mend(site, remedy)
+      yield* applyRemedy(site, remedy)
       yield* Execs.untilEnded(pid)
     }))
 
