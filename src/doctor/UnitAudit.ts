@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child, exitStatus, output } from "../internal/child.ts"
 import { shellWord } from "../internal/shellWord.ts"
+import { showUnit } from "../internal/systemctl.ts"
 import { joinExecStart } from "../internal/unitProperties.ts"
 import type { ServiceScope } from "../supervisor/ServiceOptions.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
@@ -400,13 +401,7 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 const timeLimit = Duration.seconds(3)
 
 const ask = (name: string, scope: ServiceScope) =>
-  child(
-    "systemctl",
-    ...(scope === "user" ? ["--user"] : []),
-    "show",
-    ...properties.map((property) => `--property=${property}`),
-    name
-  ).pipe(
+  showUnit({ name, scope }, properties).pipe(
     // stderr is captured and dropped. If no systemd manager runs, systemctl prints an error on stderr, and that error does not
     // belong to the report.
     Command.stderr("pipe"),

@@ -14,7 +14,8 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { ServiceUnit as Unit } from "../GatewayLockError.ts"
 import * as ServiceUnit from "../host/ServiceUnit.ts"
-import { child, output } from "../internal/child.ts"
+import { output } from "../internal/child.ts"
+import { showUnit } from "../internal/systemctl.ts"
 import type { Verdict } from "./Supervisor.ts"
 import { notifySocket } from "./SystemdNotify.ts"
 
@@ -47,17 +48,8 @@ const parse = (text: string): ReadonlyMap<string, string> =>
   )
 
 /** The properties of a unit; `None` if systemctl does not show them, for example while D-Bus is still starting. */
-const show = ({ name, scope }: Unit) =>
-  output(
-    child(
-      "systemctl",
-      ...(scope === "user" ? ["--user"] : []),
-      "show",
-      ...properties.map((property) => `--property=${property}`),
-      name
-    ),
-    askTimeout
-  ).pipe(
+const show = (unit: Unit) =>
+  output(showUnit(unit, properties), askTimeout).pipe(
     Effect.map(parse),
     Effect.option,
     Effect.map(Option.filter((shown) => properties.every((property) => shown.has(property))))
