@@ -2,12 +2,14 @@
  * `gateway exec` runs one command at a time, whatever is killed when. The judge is a lock that each command takes itself.
  *
  * - The wrapper is killed at each system call from the first call on a lock file until the command runs.
+ * - 64 wrappers start at once.
  * - In a storm, eight wrappers compete for the lock, and wrappers and commands are killed at drawn moments.
  *
  * `GATEWAY_EXEC_ROUNDS` sets the number of rounds of each storm. `GATEWAY_STORM_SEED` sets the seed that decides what is killed.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Config, Console, Duration, Effect } from "effect"
+import * as Execs from "../e2e/support/execs.ts"
 import * as Program from "../e2e/support/program.ts"
 import * as Variants from "../e2e/support/variants.ts"
 import * as Judge from "./support/execJudge.ts"
@@ -49,6 +51,15 @@ describe("gateway exec, killed at any system call of its start", () => {
 
 /** A storm in which a killed wrapper leaves its command without a lock. The judges must notice that, or they would notice nothing. */
 const unguarded = { rounds: 200, flags: ["--no-inherit-lock"] }
+
+describe("gateway exec, started 64 times at once", () => {
+  const reason = Program.kernelLocks ? Program.without("flock") : "the program under test has no kernel locks"
+  it.scopedLive.skipIf(reason !== undefined)(
+    Program.named("runs one command, and the other starts end with 75", reason),
+    () => Execs.assertOneOf(64),
+    timeout
+  )
+})
 
 describe("gateway exec, in a storm of killed wrappers and commands", () => {
   Variants.each(

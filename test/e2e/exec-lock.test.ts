@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Array, Effect } from "effect"
+import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Execs from "./support/execs.ts"
@@ -326,55 +326,15 @@ describe("a command that leaves a daemon behind", () => {
   )
 })
 
-describe("64 exec at one time", () => {
+describe("16 exec at one time", () => {
   const noFlock = noKernelLock ?? Program.without("flock")
+  // `test/chaos/exec.chaos.ts` starts 64.
   it.scopedLive.skipIf(noFlock !== undefined)(
     Program.named(
       "run one command, as a kernel lock that the command takes itself shows, and the others end with 75",
       noFlock
     ),
-    () =>
-      Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        // Each command locks the file `witness`. If another command runs at the same time, that command has this lock. Then
-        // `flock -n` fails at once, and its `gateway exec` ends with 1 instead of 75.
-        const script = "echo run >> runs; exec flock -n witness \"$@\" || echo two > two"
-        const words = ["sh", "-c", script, "sh", ...Execs.child("listen")]
-        const starts = yield* Effect.forEach(
-          Array.range(1, 64),
-          () =>
-            Execs.start(site, words, {
-              niceness: 10,
-              patience: "150 seconds",
-              flags: ["--lock-timeout", "2 minutes", "--log-level", "warning"]
-            }),
-          { concurrency: "unbounded" }
-        )
-        const outcomes = yield* Effect.forEach(
-          starts,
-          (start) =>
-            Effect.raceFirst(
-              Effect.map(start.ended, (ended) => ({ _tag: "Ended" as const, ended })),
-              Effect.map(start.line(/^child \d+$/), () => ({ _tag: "Running" as const, start }))
-            ),
-          { concurrency: "unbounded" }
-        )
-        const winners = outcomes.flatMap((outcome) => outcome._tag === "Running" ? [outcome.start] : [])
-        assert.strictEqual(winners.length, 1)
-        for (const outcome of outcomes) {
-          if (outcome._tag === "Ended") assert.strictEqual(outcome.ended.code, 75, outcome.ended.stderr)
-        }
-        for (const winner of winners) {
-          yield* Execs.pidOf(winner)
-          assert.deepStrictEqual(
-            yield* Effect.promise(() => Fs.readFile(Path.join(site.root, "runs"), "utf8")),
-            "run\n"
-          )
-          assert.notInclude(yield* Gateways.namesIn(site.root), "two")
-          yield* winner.signal("SIGUSR1")
-        }
-        assert.isDefined(winners[0])
-      }),
+    () => Execs.assertOneOf(16),
     240_000
   )
 })

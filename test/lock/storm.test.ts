@@ -70,13 +70,13 @@ describe("the witness of a storm", () => {
 
   it.scopedLive("accuses nobody under a lock that is right, whose holders are killed", () =>
     Effect.gen(function*() {
-      const seen = yield* brief("os-lock", 60, "60 seconds")
+      const seen = yield* brief("os-lock", 40, "60 seconds")
       assert.deepStrictEqual(seen.violations, [], Storm.describe(seen))
     }), 120_000)
 
   it.scopedLive("accuses those who have no lock", () =>
     Effect.gen(function*() {
-      const seen = yield* brief("none", 60, "60 seconds")
+      const seen = yield* brief("none", 40, "60 seconds")
       assert.isAbove(seen.refused, 0, Storm.describe(seen))
     }), 120_000)
 })
@@ -85,10 +85,10 @@ describe("in a short storm of deaths and releases", () => {
   for (const contender of ["kernel", "record"] as const) {
     it.scopedLive(`no two acquisitions overlap, kept apart by the ${contender}`, () =>
       Effect.gen(function*() {
-        const seen = yield* brief(contender, 60, "150 seconds")
+        const seen = yield* brief(contender, 40, "150 seconds")
         assert.deepStrictEqual(seen.violations, [], Storm.describe(seen))
         assert.deepStrictEqual(seen.failures, [], Storm.describe(seen))
-        assert.isAtLeast(seen.acquisitions, 60)
+        assert.isAtLeast(seen.acquisitions, 40)
         assert.isAbove(seen.killed, 0)
       }), 200_000)
   }

@@ -29,7 +29,8 @@ export default defineConfig(({ mode }) => ({
     hookTimeout: 30_000,
     isolate: false,
     pool: "forks",
-    // The main configuration (that of `npm test`) explains the reasons for these values.
-    poolOptions: { forks: { minForks: 2, maxForks: 2, execArgv: ["--max-semi-space-size=64"] } }
+    // One process, because loading the modules a second time would take longer than the second process saves while `npm test` runs
+    // beside it. The main configuration (that of `npm test`) explains the other values.
+    poolOptions: { forks: { minForks: 1, maxForks: 1, execArgv: ["--max-semi-space-size=64"] } }
   }
 }))

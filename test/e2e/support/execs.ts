@@ -1,8 +1,10 @@
 /**
  * Runs `gateway exec` (the wrapper of a command) for a test, and kills the processes that the command leaves behind.
  */
-import { Effect, Schedule, type Scope } from "effect"
+import { assert } from "@effect/vitest"
+import { Array, Effect, Schedule, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Gateways from "./gateways.ts"
 import * as Processes from "./processes.ts"
@@ -113,4 +115,50 @@ export const startChild = (site: Gateways.Site, behaviors: ReadonlyArray<string>
   Effect.gen(function*() {
     const wrapper = yield* start(site, child(...behaviors), given)
     return { wrapper, pid: yield* pidOf(wrapper) }
+  })
+
+/**
+ * Starts `gateway exec` many times at once, for one gateway. Checks that one command runs, and that the other starts end with 75.
+ *
+ * The judge is a lock that each command takes itself, with flock(1) on the file `witness`. If another command runs at the same
+ * time, that command has this lock. Then `flock -n` fails at once, and its `gateway exec` ends with 1 instead of 75.
+ */
+export const assertOneOf = (contenders: number): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const site = yield* Gateways.newSite
+    const script = "echo run >> runs; exec flock -n witness \"$@\" || echo two > two"
+    const words = ["sh", "-c", script, "sh", ...child("listen")]
+    const starts = yield* Effect.forEach(
+      Array.range(1, contenders),
+      () =>
+        start(site, words, {
+          niceness: 10,
+          patience: "150 seconds",
+          flags: ["--lock-timeout", "2 minutes", "--log-level", "warning"]
+        }),
+      { concurrency: "unbounded" }
+    )
+    const outcomes = yield* Effect.forEach(
+      starts,
+      (start) =>
+        Effect.raceFirst(
+          Effect.map(start.ended, (ended) => ({ _tag: "Ended" as const, ended })),
+          Effect.map(start.line(/^child \d+$/), () => ({ _tag: "Running" as const, start }))
+        ),
+      { concurrency: "unbounded" }
+    )
+    const winners = outcomes.flatMap((outcome) => outcome._tag === "Running" ? [outcome.start] : [])
+    assert.strictEqual(winners.length, 1)
+    for (const outcome of outcomes) {
+      if (outcome._tag === "Ended") assert.strictEqual(outcome.ended.code, 75, outcome.ended.stderr)
+    }
+    for (const winner of winners) {
+      yield* pidOf(winner)
+      assert.deepStrictEqual(
+        yield* Effect.promise(() => Fs.readFile(Path.join(site.root, "runs"), "utf8")),
+        "run\n"
+      )
+      assert.notInclude(yield* Gateways.namesIn(site.root), "two")
+      yield* winner.signal("SIGUSR1")
+    }
   })
