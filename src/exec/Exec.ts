@@ -19,7 +19,7 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { LockLost } from "../GatewayLockError.ts"
+import { type LockLost, LockUnavailable } from "../GatewayLockError.ts"
 import { type ChildExit, ChildProgram, type SpawnFailed, type StartedChild } from "../host/ChildProgram.ts"
 import { FileHolders } from "../host/FileHolders.ts"
 import type { ProcessIdentity } from "../host/ProcessIdentity.ts"
@@ -373,19 +373,32 @@ export const start = <E = never, R = never>(
     return { child, isOver }
   })
 
-/** Writes the command's pid into the lock file's record, and lets the command begin. */
-const begin = ({ child }: Running, { inheritsLock }: ExecOptions) =>
+/**
+ * Writes the command's pid into the lock file's record, and lets the command begin. Fails with `LockUnavailable` if the pid cannot be
+ * written and only the record enforces the lock. If this process were then killed, no record would name the running command.
+ */
+const begin = ({ child }: Running, { command, inheritsLock }: ExecOptions) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
     const { pid, startTime } = yield* Effect.flatMap(ProcessTable, ({ identify }) => identify(child.pid))
-    yield* lock.update({ child: { pid, ...(startTime === undefined ? {} : { startTime }) }, inheritsLock })
+    const isRecorded = yield* lock.update({
+      child: { pid, ...(startTime === undefined ? {} : { startTime }) },
+      inheritsLock
+    })
+    if (!isRecorded && lock.enforcement === "record") {
+      return yield* new LockUnavailable({
+        path: lock.path,
+        reason: `the pid of ${JSON.stringify(command)} could not be written into the lock files, so it was not started`
+      })
+    }
     yield* child.begin
   })
 
 /**
  * Lets a started command begin, and returns how it ended. While it runs, signals are relayed to it.
  *
- * Fails with `NotReady` if readiness is required and the command is not ready in time, and with `LockLost` if the lock is lost.
+ * Fails with `NotReady` if readiness is required and the command is not ready in time, with `LockLost` if the lock is lost, and with
+ * `LockUnavailable` if only the record enforces the lock and the command could not be recorded. Then the command does not begin.
  *
  * @since 0.1.0
  * @category operations
@@ -393,7 +406,7 @@ const begin = ({ child }: Running, { inheritsLock }: ExecOptions) =>
 export const attend = (
   running: Running,
   options: ExecOptions
-): Effect.Effect<ChildExit, NotReady | LockLost, Requirements | Scope.Scope> =>
+): Effect.Effect<ChildExit, NotReady | LockLost | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const { child, isOver } = running
     const lock = yield* LockFile
@@ -428,5 +441,5 @@ export const attend = (
  */
 export const run = (
   options: ExecOptions
-): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost, Requirements | Scope.Scope> =>
+): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.flatMap(start(options), (running) => attend(running, options))

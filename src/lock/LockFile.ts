@@ -79,12 +79,12 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** The current content of both lock files: a record that describes this process as the owner. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
   /**
-   * Changes the phase, the address or the child in the record, so that readers of the lock files see the change. Never fails: if
-   * a write fails, the failure is logged.
+   * Changes the phase, the address or the child in the record, so that readers of the lock files see the change. Returns whether
+   * both files have the change. Never fails: if a write fails, the failure is logged. After a loss of the lock, writes nothing.
    */
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock">>
-  ) => Effect.Effect<void>
+  ) => Effect.Effect<boolean>
   /**
    * Runs an effect with the descriptors of both lock files, which stay open until the effect has ended. A child process that
    * inherits them keeps the kernel locks until it closes them or ends, even if this process is killed.
@@ -179,26 +179,30 @@ const watchAll = (
       Effect.forkScoped
     ), { discard: true })
 
-/** Changes the record, and writes it to both files unless the lock is lost. */
+/** Changes the record, and writes it to both files unless the lock is lost. Returns whether both files have the change. */
 const update = (
   { history, locks, record }: LockPair.LockPair,
   loss: Deferred.Deferred<Loss>,
   drainBegan: Ref.Ref<Option.Option<bigint>>,
   change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock">>
-): Effect.Effect<void> =>
+): Effect.Effect<boolean> =>
   Effect.gen(function*() {
     yield* Ref.update(record, (record) => ({ ...record, ...change }))
     if (change.phase !== undefined) yield* history.note(change.phase)
     if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
     // After a loss, the lock file can belong to another owner, so it is not written.
-    if (yield* Deferred.isDone(loss)) return
-    for (const { acquired: { file: { path } }, write } of locks) {
-      yield* write.pipe(
+    if (yield* Deferred.isDone(loss)) return false
+    const written = yield* Effect.forEach(locks, ({ acquired: { file: { path } }, write }) =>
+      write.pipe(
+        Effect.as(true),
         Effect.catchAll((error) =>
-          Effect.logWarning(`could not update gateway lock ${path}: ${describePlatformError(error)}`)
+          Effect.as(
+            Effect.logWarning(`could not update gateway lock ${path}: ${describePlatformError(error)}`),
+            false
+          )
         )
-      )
-    }
+      ))
+    return written.every((isWritten) => isWritten)
   })
 
 /**

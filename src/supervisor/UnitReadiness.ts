@@ -27,9 +27,12 @@ export class NotifyUnusable extends Data.TaggedError("NotifyUnusable")<{ readonl
 }
 
 /** systemd did not answer. A later start may get an answer. */
-export class NotifyUnknown extends Data.TaggedError("NotifyUnknown")<{ readonly unit: string }> {
+export class NotifyUnknown extends Data.TaggedError("NotifyUnknown")<{ readonly unit: Unit }> {
   override get message() {
-    return `--ready notify got no answer: systemctl does not show the unit ${this.unit}`
+    const { name, scope } = this.unit
+    return `--ready notify got no answer: systemctl does not show the unit ${name}; see why with: systemctl ${
+      scope === "user" ? "--user " : ""
+    }show ${name}`
   }
 }
 
@@ -102,7 +105,7 @@ export const make = (
     }
     const shown = yield* Effect.flatten(show(unit.value)).pipe(
       Effect.retry(patiently),
-      Effect.mapError(() => new NotifyUnknown({ unit: unit.value.name }))
+      Effect.mapError(() => new NotifyUnknown({ unit: unit.value }))
     )
     const fault = faultOf(unit.value, shown)
     if (fault !== undefined) return yield* new NotifyUnusable({ reason: fault })

@@ -1,5 +1,5 @@
 /**
- * Tests `gateway exec --ready notify` under a real systemd that only this test uses. `support/insideSystemdNotify.mjs` runs under that
+ * Tests `gateway exec --ready notify` under a real systemd that only this test uses. `support/systemdNotifyScenes.mjs` runs under that
  * systemd, and prints what it observes as one JSON object. This file checks that object.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -39,7 +39,7 @@ const Seen = Schema.Struct({
 
 const skipped = Program.noSystemd
 
-const scenes = await (skipped === undefined ? Systemd.play(["insideSystemdNotify.mjs"], Seen, 100) : undefined)
+const scenes = await (skipped === undefined ? Systemd.play(["systemdNotifyScenes.mjs"], Seen, 100) : undefined)
 
 const scene = (name: string, test: (seen: typeof Seen.Type) => void) =>
   it.skipIf(scenes === undefined)(Program.named(name, skipped), () => {

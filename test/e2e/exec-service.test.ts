@@ -1,7 +1,7 @@
 /**
  * Tests units of `gateway service install --exec` under a real systemd that only this test uses.
  *
- * `support/insideSystemdExec.mjs` runs under that systemd. It runs the steps of all tests (the scenes) and prints what it observes
+ * `support/systemdInstallScenes.mjs` runs under that systemd. It runs the steps of all tests (the scenes) and prints what it observes
  * as one JSON object. This file checks that object.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -101,7 +101,7 @@ const skipped = Program.noSystemd
 
 /** Boots systemd once for all tests below, because the boot and the scenes take half a minute. */
 const scenes = await (skipped === undefined
-  ? Systemd.play(["insideSystemdExec.mjs"], Seen, 150, [JSON.stringify(words)])
+  ? Systemd.play(["systemdInstallScenes.mjs"], Seen, 150, [JSON.stringify(words)])
   : undefined)
 
 const scene = (name: string, test: (seen: typeof Seen.Type) => void) =>

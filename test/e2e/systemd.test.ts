@@ -1,7 +1,7 @@
 /**
  * Tests the program under a real systemd that only this test uses, with units that the program itself generates and installs.
  *
- * `support/insideSystemd.mjs` runs under that systemd. It runs the steps of all tests (the scenes) and prints what it observes as
+ * `support/systemdScenes.mjs` runs under that systemd. It runs the steps of all tests (the scenes) and prints what it observes as
  * one JSON object. This file checks that object.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -155,7 +155,7 @@ const skipped = Program.noSystemd
 
 /** Boots systemd once for all tests below, because a boot takes half a minute. */
 const scenes = await (skipped === undefined
-  ? Systemd.play(["insideSystemd.mjs", "execInsideSystemd.mjs"], Seen, 200)
+  ? Systemd.play(["systemdScenes.mjs", "systemdExecScenes.mjs"], Seen, 200)
   : undefined)
 
 const scene = (name: string, test: (seen: typeof Seen.Type) => void) =>
@@ -355,7 +355,7 @@ describe("a system unit without --user (N40)", () => {
       assert.match(stderr, /^ {2}to look at it: +gateway status --profile kept$/m)
       assert.match(stderr, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
     }
-    // `support/insideSystemd.mjs` ran the command that the error advised, and `said(seen, "advised")` is the result.
+    // `support/systemdScenes.mjs` ran the command that the error advised, and `said(seen, "advised")` is the result.
     assert.match(said(seen, "advised").stdout, /^gateway kept: running$/m)
   })
 

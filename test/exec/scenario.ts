@@ -46,6 +46,8 @@ export interface Fault {
     | { readonly _tag: "Delay"; readonly millis: number }
     /** Another program begins to listen on the port, just before the call. */
     | { readonly _tag: "Stranger" }
+    /** The disk is full from this call on, for the wrapper: all its writes fail. */
+    | { readonly _tag: "Full" }
 }
 
 /** A start of `gateway exec`. */
@@ -131,6 +133,11 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
     call: fc.integer({ min: 1, max: 8 }),
     name: fc.constantFrom("fcntl", "connect", "write"),
     fate: fc.constant({ _tag: "Stranger" as const })
+  }),
+  fc.record({
+    call: fc.integer({ min: 1, max: 3 }),
+    name: fc.constantFrom("spawn", afterSpawn, "write"),
+    fate: fc.constant({ _tag: "Full" as const })
   })
 )
 

@@ -303,16 +303,25 @@ const play = (
           return Effect.as(Effect.sleep(fate.millis), Option.none())
         case "Stranger":
           return Effect.as(listenAsStranger(20_000), Option.none())
+        case "Full":
+          return Effect.sync(() => {
+            full.add(actor.process.serial)
+            return Option.none()
+          })
       }
     }
 
+    /** The wrappers for which the disk is full, by serial number. */
+    const full = new Set<number>()
     const calls = new Map<string, number>()
     yield* host.setIntercept(({ name: call, serial, target }) => {
       judge()
       const actor = cast.find(({ process }) => process.serial === serial)
       if (stoppers.has(serial) && call === "kill") {
         const killed = cast.find(({ process: { pid } }) => target === `${pid} SIGKILL`)
-        if (killed?.child?.isRunning() === true && !killed.child.isBlocked()) {
+        // A command that no record names is found only by the lock that it has inherited, after the end of its wrapper.
+        const isHidden = killed !== undefined && full.has(killed.process.serial)
+        if (killed?.child?.isRunning() === true && !killed.child.isBlocked() && !isHidden) {
           broken.add(`a stop kills ${name(killed)} before its command`)
         }
         if (killed !== undefined) killed.wasKilled = true
@@ -325,7 +334,13 @@ const play = (
         return [key, count]
       }))
       const fault = actor.contender.faults.find((fault) => fault.call === counts.get(fault.name ?? ""))
-      return fault === undefined ? Effect.succeedNone : suffer(actor, fault)
+      const suffered = fault === undefined ? Effect.succeedNone : suffer(actor, fault)
+      return Effect.map(
+        suffered,
+        Option.orElse(() =>
+          call === "write" && target !== "gate" && full.has(serial) ? Option.some("ENOSPC") : Option.none()
+        )
+      )
     })
 
     // -- wrappers -----------------------------------------------------------
@@ -368,6 +383,7 @@ const play = (
           const isLate = isTagged(error, "NotReady") && contender.mustListen
           if ((isTagged(error, "LockLost") && lost) || isLate) return judgeLeft(actor, true)
           const isRefusal = isTagged(error, "PortInUse") || isTagged(error, "LockHeld")
+            || (isTagged(error, "LockUnavailable") && full.has(process.serial))
           if (!isRefusal || child !== undefined) broken.add(`${name(actor)} ended: ${Cause.pretty(exit.cause)}`)
           return
         }

@@ -76,7 +76,21 @@ const shownBy: Readonly<Record<typeof execMutants[number]["name"], Scenario>> = 
   })
 }
 
+/** Without kernel locks and on a full disk, the command's pid cannot be recorded. The wrapper is killed, and another start follows. */
+const unrecorded: Scenario = {
+  order: 0,
+  locking: "absent",
+  contenders: [
+    { ...usual, hasPort: false, faults: [{ name: "spawn", call: 1, fate: { _tag: "Full" } }] },
+    { ...usual, hasPort: false, at: 5000 }
+  ],
+  events: [{ at: 3000, what: { _tag: "KillWrapper", victim: 0 } }]
+}
+
 describe("exec on a simulated host", () => {
+  it.effect("begins no command that no record names, because the disk is full", () =>
+    Effect.map(simulate(Original, unrecorded), (broken) => assert.deepStrictEqual(broken, [])))
+
   it.effect.prop(
     "keeps every rule in drawn scenarios",
     [scenario],

@@ -94,7 +94,7 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
       instanceId: record.instanceId,
       enforcement: "kernel",
       record: Effect.succeed(record),
-      update: (change) => Effect.sync(() => void changes.push(change)),
+      update: (change) => Effect.sync(() => changes.push(change) > 0),
       withDescriptors: (use) => use([FileSystem.FileDescriptor(7), FileSystem.FileDescriptor(8)]),
       startedAt: DateTime.unsafeMake(0),
       heldSince: DateTime.unsafeMake(0),

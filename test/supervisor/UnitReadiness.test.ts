@@ -24,7 +24,10 @@ describe("the readiness of a systemd unit", () => {
       yield* TestClock.adjust("1 minute")
       const fault = yield* Fiber.join(made)
       assert.strictEqual(fault?._tag, "NotifyUnknown")
-      assert.strictEqual(fault?.message, "--ready notify got no answer: systemctl does not show the unit web.service")
+      assert.strictEqual(
+        fault?.message,
+        "--ready notify got no answer: systemctl does not show the unit web.service; see why with: systemctl show web.service"
+      )
       assert.strictEqual(programs.started.length, 6)
     }))
 

@@ -1,4 +1,4 @@
-// The scenes of insideSystemd.mjs in which `gateway exec` runs a command as a service. systemd.test.ts checks what they saw.
+// The scenes of systemdScenes.mjs in which `gateway exec` runs a command as a service. systemd.test.ts checks what they saw.
 import { spawn } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { get } from "node:http"

@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
 import { createServer } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
-import { execScenes } from "./execInsideSystemd.mjs"
+import { execScenes } from "./systemdExecScenes.mjs"
 import { ask, main, playAll, show, systemctl, until } from "./systemdSteps.mjs"
 
 const health = (port) => ask(port, "/healthz")
