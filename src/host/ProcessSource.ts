@@ -82,7 +82,10 @@ export interface ProcessHandle {
 export const currentProcess = (): ProcessHandle => ({
   pid: process.pid,
   platform: process.platform,
-  startedAt: performance.timeOrigin,
+  // Read on use, because Node loads `performance` on its first use, and most platforms do not need this value.
+  get startedAt() {
+    return performance.timeOrigin
+  },
   kill: (pid, signal) => process.kill(pid, signal)
 })
 

@@ -36,10 +36,10 @@ export const exit = (
   finish: (status: number) => void = process.exit,
   asLine = (message: string): string => `gateway: ${message}`
 ): void => {
-  const deadline = performance.now() + fileGraceMillis
+  const deadline = process.uptime() * 1000 + fileGraceMillis
   const look = (waitMillis: number): void => {
     if (!hasFileRequests()) return finish(status)
-    if (performance.now() < deadline) {
+    if (process.uptime() * 1000 < deadline) {
       Timers.setTimeout(look, waitMillis, Math.min(2 * waitMillis, fileCheckMillis))
       return
     }

@@ -1,0 +1,131 @@
+// What the bundler changes in the code of Node's modules, Effect and ws, so that a start does less. Each plugin checks that the code
+// that it replaces is still there, and fails the build otherwise.
+
+const count = (text, part) => text.split(part).length - 1
+
+/**
+ * Replaces parts of one file of a dependency. Each change has the old text or a global regular expression, the new text, and how
+ * often the old text occurs.
+ */
+const replacing = (name, file, changes) => {
+  let isFound = false
+  return {
+    name,
+    transform: {
+      filter: { id: file },
+      handler: (code) => {
+        isFound = true
+        return changes.reduce((text, [before, after, times = 1]) => {
+          const found = typeof before === "string" ? count(text, before) : [...text.matchAll(before)].length
+          if (found !== times) throw new Error(`${name}: ${file} has ${found} times, and not ${times} times: ${before}`)
+          return text.replaceAll(before, after)
+        }, code)
+      }
+    },
+    generateBundle: () => {
+      if (!isFound) throw new Error(`${name}: there is no file ${file}`)
+    }
+  }
+}
+
+/**
+ * `ws` requires these modules when it is loaded, but uses them only as a client or for compression. The program does neither, so
+ * this plugin moves each `require` to the place of use, and a start does not load the modules.
+ */
+const askedFor = /const (https|tls|zlib) = require\('\1'\);/g
+const found = new Set()
+const loadedOnUse = {
+  name: "loaded-on-use",
+  transform: {
+    filter: { id: /[\\/]node_modules[\\/]ws[\\/]lib[\\/]/ },
+    handler: (code) => {
+      for (const [, name] of code.matchAll(askedFor)) found.add(name)
+      return code.replaceAll(askedFor, "").replaceAll(/\b(https|tls|zlib)\./g, "require('$1').")
+    }
+  },
+  generateBundle: () => {
+    if (found.size !== 3) {
+      throw new Error(`ws no longer requires https, tls and zlib in the expected way: found only ${[...found].join(", ")}`)
+    }
+  }
+}
+
+/**
+ * Effect finds out by a stack trace whether a minifier has inlined a certain function. For that trace, V8 counts the lines of the
+ * whole bundle. This bundle is not minified, so the answer is known.
+ */
+const withoutStackTrace = replacing("without-stack-trace", /[\\/]node_modules[\\/]effect[\\/]dist[\\/]esm[\\/]Utils\.js$/, [
+  [/const isNotOptimizedAway = .*new Error\(\)\.stack.* === true;/g, "const isNotOptimizedAway = true;"]
+])
+
+/**
+ * Effect asks `performance` for the present time when it is loaded, so that it can give times in nanoseconds since the epoch. Node
+ * then loads the module `perf_hooks`. This plugin postpones that to the first use of such a time, and asks `Date.now` instead:
+ * the sum that Effect computes is the same.
+ */
+const withoutPerformance = replacing(
+  "without-performance",
+  /[\\/]node_modules[\\/]effect[\\/]dist[\\/]esm[\\/]internal[\\/]clock\.js$/,
+  [
+    [/const performanceNowNanos = [^]*?\n\}\(\);\n/g, "const performanceNowNanos = () => BigInt(Date.now()) * 1000000n;\n"],
+    ["const origin = /*#__PURE__*/performanceNowNanos() - /*#__PURE__*/processHrtime.bigint();", "let origin;"],
+    [
+      "return () => origin + processHrtime.bigint();",
+      "return () => (origin ??= performanceNowNanos() - processHrtime.bigint()) + processHrtime.bigint();"
+    ]
+  ]
+)
+
+/**
+ * Leaves out the copies of Node's modules. The bundler copies each of them into an object that has the whole module as `default`,
+ * which takes a getter for each export. The program never uses that `default`.
+ */
+const copied = /^(let (node_\w+) = require\("node:\w+"\);)\n\2 = (?:\w+\.)?__toESM\(\2, 1\);$/gm
+let foundCopies = 0
+const withoutCopies = {
+  name: "without-copies",
+  renderChunk: (code) =>
+    code.replaceAll(copied, (text, loading, name) => {
+      if (code.includes(`${name}.default`)) return text
+      foundCopies += 1
+      return loading
+    }),
+  generateBundle: () => {
+    if (foundCopies === 0) throw new Error("the bundler no longer copies Node's modules in the expected way")
+  }
+}
+
+/**
+ * Modules of Node that many commands do not use, and that take Node long to load. This plugin moves each `require` from the
+ * beginning of the entry to the place of use.
+ */
+const rarelyUsed = ["crypto", "dns", "http", "module", "net", "tty", "url"]
+const builtinsOnUse = {
+  name: "builtins-on-use",
+  renderChunk: (code, { isEntry }) =>
+    isEntry
+      ? rarelyUsed.reduce((text, name) => {
+        const loading = `let node_${name} = require("node:${name}");\n`
+        const variable = new RegExp(`\\bnode_${name}\\b`, "g")
+        const uses = text.replace(loading, "").replaceAll(new RegExp(`${variable.source}\\.`, "g"), `require("node:${name}").`)
+        if (!text.includes(loading) || variable.test(uses)) {
+          throw new Error(`the entry no longer loads and uses node:${name} in the expected way`)
+        }
+        return uses
+      }, code)
+      : undefined
+}
+
+/**
+ * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so
+ * the chunk with the status page stays as it is.
+ */
+const ascii = {
+  name: "ascii",
+  renderChunk: (code) =>
+    code.includes("String.raw`")
+      ? undefined
+      : code.replaceAll(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+}
+
+export const plugins = [loadedOnUse, withoutStackTrace, withoutPerformance, withoutCopies, builtinsOnUse, ascii]
