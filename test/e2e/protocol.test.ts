@@ -147,7 +147,7 @@ describe("an owner in Python", () => {
       yield* Effect.flatMap(owner.ended, Gateways.assertClean)
       assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, next.pid)
       yield* Gateways.assertGone(site, yield* Gateways.stop(next))
-    }))
+    }), [Variants.kernel])
 
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     Variants.each(`is followed by a standby after ${signal}`, Python.unavailable, (main) =>
@@ -159,7 +159,7 @@ describe("an owner in Python", () => {
         yield* standby.listening
         yield* owner.ended
         yield* Gateways.assertGone(site, yield* Gateways.stop(standby))
-      }))
+      }), signal === "SIGKILL" ? Variants.all : [Variants.kernel])
   }
 
   Variants.each("that is killed is taken over from at once", Python.unavailable, (main) =>
@@ -171,6 +171,24 @@ describe("an owner in Python", () => {
       assert.deepInclude(status.owner, { pid: owner.pid, pidMeaning: "Gone" })
       yield* assertTakesOver(site, main, owner.pid)
     }))
+
+  it.scopedLive.skipIf(Python.unavailable !== undefined)(
+    Program.named("that is suspended is not stopped, but killed by stop --force", Python.unavailable),
+    () =>
+      Effect.gen(function*() {
+        const [site, owner] = yield* Python.newOwner()
+        yield* owner.signal("SIGSTOP")
+        const stop = (...flags: ReadonlyArray<string>) =>
+          Gateways.run(site, { flags: ["stop", "--timeout", "1 seconds", ...flags] })
+        const asked = yield* stop()
+        assert.strictEqual(asked.code, 1, asked.stdout)
+        assert.include(asked.stderr, "it is suspended (SIGSTOP)")
+        const killed = yield* stop("--force")
+        assert.strictEqual(killed.code, 0, killed.stderr)
+        assert.strictEqual(killed.stdout, `killed gateway on ${Gateways.url(site)} (pid ${owner.pid})\n`)
+        assert.strictEqual((yield* owner.ended).signal, "SIGKILL")
+      })
+  )
 
   Variants.each(
     "that is suspended keeps port and lock, and is unhealthy",
@@ -192,23 +210,39 @@ describe("an owner in Python", () => {
         assert.strictEqual((yield* supervised.ended).code, 78)
         yield* owner.signal("SIGTERM")
         yield* assertGone(site, owner)
+      }),
+    [Variants.kernel]
+  )
+
+  it.scopedLive.skipIf(Python.unavailable !== undefined)(
+    Program.named("without /healthz is healthy by the rule in its record", Python.unavailable),
+    () =>
+      Effect.gen(function*() {
+        const [site, owner] = yield* Python.newOwner({ flags: ["--ready", "port", "--recheck", "3600"] })
+        const { status } = yield* Looking.expectStatus(site, "running")
+        assert.deepInclude(status.health, { healthy: true, identity: "owner", rule: "port" })
+        assertHeldBy(yield* Gateways.run(site), owner.pid)
+        assert.strictEqual((yield* Gateways.run(site, { flags: ["--supervisor", "systemd"] })).code, 78)
+        const stopped = yield* Gateways.run(site, { flags: ["stop"] })
+        assert.strictEqual(stopped.code, 0, stopped.stderr)
+        yield* assertGone(site, owner)
       })
   )
 
-  for (const rule of ["none", "port", "http:/ready", "notify"] as const) {
+  for (const rule of ["none", "http:/ready", "notify"]) {
     it.scopedLive.skipIf(Python.unavailable !== undefined)(
-      Program.named(`without /healthz is healthy by its rule ${rule}`, Python.unavailable),
+      Program.named(`is healthy by the rule ${rule}, and refuses starts on other ports at once`, Python.unavailable),
       () =>
         Effect.gen(function*() {
-          const [site, owner] = yield* Python.newOwner({ flags: ["--ready", rule, "--recheck", "3600"] })
-          const { status } = yield* Looking.expectStatus(site, "running")
-          assert.deepInclude(status.health, { healthy: true, identity: "owner", rule })
-          assertHeldBy(yield* Gateways.run(site), owner.pid)
-          assert.strictEqual((yield* Gateways.run(site, { flags: ["--supervisor", "systemd"] })).code, 78)
-          yield* Python.assertRefused(yield* Gateways.onAnotherPort(site), new RegExp(`held by pid ${owner.pid} `))
-          const stopped = yield* Gateways.run(site, { flags: ["stop"] })
-          assert.strictEqual(stopped.code, 0, stopped.stderr)
-          yield* assertGone(site, owner)
+          const [site, owner] = yield* Python.newOwner({ flags: ["--ready", rule] })
+          const ensured = yield* Gateways.run(site, { flags: ["--ensure"] })
+          assert.strictEqual(ensured.stdout, `gateway already running on ${Gateways.url(site)} (pid ${owner.pid})\n`)
+          const elsewhere = yield* Gateways.onAnotherPort(site)
+          Gateways.assertRefused(
+            yield* Gateways.run(elsewhere),
+            `gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}`
+          )
+          yield* Python.assertRefused(elsewhere, new RegExp(`^refused: held by pid ${owner.pid} `), [])
         })
     )
   }

@@ -77,7 +77,7 @@ export const assertRefused = (site: Gateways.Site, by: RegExp, flags: ReadonlyAr
     const { ended } = yield* hold(site, { flags })
     const { code, stderr, stdout } = yield* ended
     assert.deepStrictEqual({ code, stdout }, { code: refused, stdout: "" }, stderr)
-    assert.match(stderr, /^refused: /)
+    assert.match(stderr, /^refused: /m)
     assert.match(stderr, by)
   }))
 
