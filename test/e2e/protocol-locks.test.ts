@@ -159,6 +159,49 @@ describe("a lock that another program takes on a lock file", () => {
   )
 })
 
+/**
+ * Makes one attempt to lock the file `argv[2]` by the module in the folder `argv[1]`. Something happens to the path at the moment at which
+ * the attempt opens it for the second time. Prints the result of the attempt, and whether the path can be locked afterwards.
+ */
+const interrupted = `
+import os, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import gateway_lock
+path, happens, opens, real = sys.argv[2], sys.argv[3], 0, os.open
+def patched(name, *rest, **named):
+    global opens
+    opens += name == path
+    if name == path and opens == 2:
+        os.rename(path, path + ".aside")
+        if happens == "replaced":
+            os.close(real(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return real(name, *rest, **named)
+os.open = patched
+record = {"instanceId": "a", "lock": "kernel"}
+print(gateway_lock.attempt(path, record))
+os.open = real
+print(type(gateway_lock.attempt(path, record)).__name__)
+`
+
+describe("an attempt whose file is moved while it tests that the file system can lock", () => {
+  for (const happens of ["removed", "replaced"]) {
+    it.scopedLive.skipIf(Python.unavailable !== undefined)(
+      Program.named(
+        `starts over if the path is ${happens}, and does not take that for a lock that all get`,
+        Python.unavailable
+      ),
+      () =>
+        Effect.gen(function*() {
+          const site = yield* newLockFile
+          const words = ["-c", interrupted, Python.folder, Gateways.configLock(site), happens]
+          const { stderr, stdout } = yield* Effect.flatMap(Python.script(site, words), ({ ended }) => ended)
+          assert.strictEqual(stdout, "None\nHeld\n", stderr)
+        })
+    )
+  }
+})
+
 /** The path of the config's lock file, as the program names it. */
 const lockPathOf = (site: Gateways.Site, flags: ReadonlyArray<string>, env: Record<string, string>) =>
   Effect.map(Gateways.run(site, { args: ["status", "--json", ...flags], env }), ({ stderr, stdout }) => {

@@ -3,6 +3,7 @@
  */
 import { assert } from "@effect/vitest"
 import { Effect, Schema, type Scope } from "effect"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Fixtures from "../../fixtures/processes.ts"
 import * as Gateways from "./gateways.ts"
@@ -18,7 +19,10 @@ export const unavailable = Program.isLinux && hasPython ? undefined : "needs Lin
 export const noKernelLocks = unavailable
   ?? (Program.kernelLocks ? undefined : "the program under test has no kernel locks")
 
-const owner = fileURLToPath(new URL("../../fixtures/python/gateway_owner.py", import.meta.url))
+/** The folder of the modules in Python. */
+export const folder = fileURLToPath(new URL("../../fixtures/python", import.meta.url))
+
+const owner = Path.join(folder, "gateway_owner.py")
 
 /** The status with which the owner in Python ends if another process has the lock or the port. */
 export const refused = 75
