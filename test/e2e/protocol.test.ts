@@ -354,6 +354,34 @@ describe("the lock files of an owner in Python", () => {
       })
   )
 
+  it.scopedLive.skipIf(Python.noKernelLocks !== undefined)(
+    Program.named(
+      "are kept when they are put back while another process holds a file in their place",
+      Python.noKernelLocks
+    ),
+    () =>
+      Effect.gen(function*() {
+        const [site, owner] = yield* Python.newOwner(watchful)
+        const path = Gateways.configLock(site)
+        yield* owner.signal("SIGSTOP")
+        yield* Effect.promise(() => Fs.rename(path, `${path}.aside`))
+        // This start gets the lock of the config, and waits for the lock of the state directory.
+        const other = yield* Gateways.start(yield* Gateways.onAnotherPort(site), {
+          flags: ["--lock-timeout", "1 minutes"]
+        })
+        yield* other.line(/waiting up to .*gateway\.state\.lock/)
+        yield* owner.signal("SIGCONT")
+        yield* owner.line(/was removed or replaced$/)
+        yield* Effect.promise(() => Fs.rename(`${path}.aside`, path))
+        yield* owner.line(/^found .* again$/)
+        yield* assertRunning(site)
+        yield* other.signal("SIGTERM")
+        yield* other.ended
+        yield* owner.signal("SIGTERM")
+        yield* assertGone(site, owner)
+      })
+  )
+
   it.scopedLive.skipIf(Python.unavailable !== undefined)(
     Program.named("are written again when they are overwritten", Python.unavailable),
     () =>
