@@ -361,7 +361,7 @@ describe("the lock files of an owner in Python", () => {
     ),
     () =>
       Effect.gen(function*() {
-        const [site, owner] = yield* Python.newOwner(watchful)
+        const [site, owner] = yield* Python.newOwner({ flags: [...watchful.flags, "--patience", "60"] })
         const path = Gateways.configLock(site)
         yield* owner.signal("SIGSTOP")
         yield* Effect.promise(() => Fs.rename(path, `${path}.aside`))
