@@ -50,7 +50,9 @@ describe("a gateway, to a program in Python", () => {
 
   Variants.each("is the owner, which refuses it", Python.unavailable, (main, { lock }) =>
     Effect.gen(function*() {
-      const [site, gateway] = yield* Gateways.newGateway({ main })
+      const site = yield* Gateways.newSite
+      yield* Gateways.writeConfig(site, Looking.undisturbed)
+      const gateway = yield* Gateways.startListening(site, { main })
       const before = yield* Gateways.lockIdentities(site)
       const seen = yield* Python.read(site)
       assert.deepInclude(seen, { path: Gateways.configLock(site), lock: "held", liveness: "lives", answers: true })

@@ -59,8 +59,9 @@ describe("the program at the beginning of the page", () => {
       const words = ["owner.py", "gateway.json", "state", String(site.port)]
       const owner = yield* Python.script(site, words)
       yield* Execs.untilRecord(site, "the phase listening", ({ phase }) => phase === "listening")
-      const { status } = yield* Looking.expectStatus(site, "running", { main })
-      assert.deepInclude(status.owner, { pid: owner.pid, pidMeaning: "Alive", phase: "listening" })
+      const { code, stdout } = yield* Gateways.run(site, { main, flags: ["status"] })
+      assert.strictEqual(code, 0, stdout)
+      assert.match(stdout, new RegExp(`^gateway default: running\\n {2}held by: +pid ${owner.pid} \\(python3`))
 
       const same = yield* Gateways.run(site, { main })
       Gateways.assertRefused(same, inUse(site))
@@ -195,7 +196,7 @@ describe("an owner in Python", () => {
     Python.unavailable,
     (main) =>
       Effect.gen(function*() {
-        const [site, owner] = yield* Python.newOwner({ flags: ["--recheck", "3600"] })
+        const [site, owner] = yield* Python.newOwner()
         yield* owner.signal("SIGSTOP")
         const { status } = yield* Looking.expectStatus(site, "unhealthy", { main })
         assert.deepInclude(status.owner, { pid: owner.pid, pidMeaning: "Alive" })
@@ -218,7 +219,7 @@ describe("an owner in Python", () => {
     Program.named("without /healthz is healthy by the rule in its record", Python.unavailable),
     () =>
       Effect.gen(function*() {
-        const [site, owner] = yield* Python.newOwner({ flags: ["--ready", "port", "--recheck", "3600"] })
+        const [site, owner] = yield* Python.newOwner({ flags: ["--ready", "port"] })
         const { status } = yield* Looking.expectStatus(site, "running")
         assert.deepInclude(status.health, { healthy: true, identity: "owner", rule: "port" })
         assertHeldBy(yield* Gateways.run(site), owner.pid)
@@ -418,6 +419,7 @@ describe("the lock files of an owner in Python", () => {
         const [site, owner] = yield* Python.newOwner({ flags: ["--recheck", "2"] })
         yield* owner.signal("SIGSTOP")
         yield* Effect.promise(() => Promise.all(locks(site).map((path) => Fs.rm(path))))
+        yield* Gateways.writeConfig(site, Looking.undisturbed)
         const other = yield* Gateways.onAnotherPort(site)
         const gateway = yield* Gateways.startListening(other)
         const before = yield* Gateways.lockIdentities(other)

@@ -58,6 +58,9 @@ const start = (
     site.stateDir,
     "--port",
     String(site.port),
+    // Each check writes the files. Tests that compare the files before and after a command would see that as a change.
+    "--recheck",
+    "3600",
     ...(options.flags ?? [])
   ], options)
 
