@@ -6,6 +6,8 @@ export const longFiles = [
   "guard.test.ts",
   "storm.test.ts",
   "exec-lock.test.ts",
+  "protocol.test.ts",
+  "protocol-readers.test.ts",
   "exec-service.test.ts",
   "namespaces.test.ts",
   "waiting.test.ts",

@@ -70,14 +70,16 @@ const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>):
   `${unit.name}, a system service (user ${user}${stateDir === undefined ? "" : `, state in ${stateDir}`})`
 
 /**
- * The findings about the lock and its holder. Pure.
+ * The findings about the lock and its holder. `seesKernelLocks` says whether kernel locks are available to this process. If not, it
+ * cannot test the lock, so it does not know whether the owner has one. Pure.
  *
  * @internal
  */
 export const judgeLock = (
   { lock, owner, service, verdict }: Pick<Status, "lock" | "owner" | "service" | "verdict">,
   command: DoctorOptions["command"],
-  platform: string
+  platform: string,
+  seesKernelLocks = true
 ): ReadonlyArray<Finding> => {
   if (service !== undefined && lock.state === "unknown" && verdict !== "foreign-listener") {
     return [ok("lock", `${lock.path} belongs to ${serviceWords(service)}: ${lock.reason ?? ""}`)]
@@ -107,7 +109,7 @@ export const judgeLock = (
           ? error("lock", `${lock.path} is held by ${by}, which does not serve`, command("stop --force"))
           : ok("lock", `${lock.path} is held by ${by}, ${owner.phase ?? "phase unknown"}`)
       )
-      if (lock.enforcement === "record") {
+      if (lock.enforcement === "record" && seesKernelLocks) {
         findings.push(info("lock", "only its record enforces the lock: its owner has no kernel lock"))
       }
   }
@@ -193,7 +195,10 @@ const judgeOwner = (
   platform: string
 ): Readonly<Record<"lock" | "port", ReadonlyArray<Finding>>> =>
   Option.match(exec, {
-    onNone: () => ({ lock: judgeLock(status, command, platform), port: judgePort(status, command) }),
+    onNone: () => ({
+      lock: judgeLock(status, command, platform, !locks.some(isProblem)),
+      port: judgePort(status, command)
+    }),
     onSome: (facts) => ({
       lock: ExecAudit.judgeLock(status, facts, command, locks.find(isProblem)?.remedy),
       port: ExecAudit.judgePort(status, facts, command)

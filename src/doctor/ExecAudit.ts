@@ -165,7 +165,8 @@ export const judgeLock = (
   kernelRemedy: string | undefined
 ): ReadonlyArray<Finding> => [
   judgeHolders(status, facts, command),
-  ...(status.lock.enforcement === "record"
+  // Without kernel locks of its own, this process sees only the record of an owner that has a kernel lock.
+  ...(status.lock.enforcement === "record" && facts.record.lock === "record"
     ? [
       warning(
         "lock",

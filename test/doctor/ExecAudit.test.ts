@@ -35,6 +35,13 @@ describe("an owner by exec", () => {
     ])
   })
 
+  it("that has a kernel lock is not said to have none, if only its record can be read", () => {
+    const byRecord = { lock: { ...lock, enforcement: "record" } } as const
+    const of = (lock: "kernel" | "record") => ofLock(byRecord, { record: { ...record, lock } })
+    assert.deepStrictEqual(of("kernel"), ofLock({}))
+    assert.include(of("record")[1]?.message, "only its record enforces the lock")
+  })
+
   it("of which no process is visible: lsof shows which process has the lock", () => {
     assert.deepStrictEqual(ofLock({ owner: { ...owner, pidMeaning: "Gone" } }), [
       {

@@ -22,6 +22,8 @@ export interface StormOptions {
   readonly contenders?: number
   /** Further flags of `gateway exec`. */
   readonly flags?: ReadonlyArray<string>
+  /** Other programs that compete for the same lock. Each of these effects runs one of them once, and is repeated until the end. */
+  readonly beside?: ReadonlyArray<(site: Gateways.Site, random: Random.Random) => Effect.Effect<void>>
 }
 
 export interface Storm {
@@ -136,7 +138,7 @@ const stateOf = (stderr: string): string =>
 
 /** Runs a storm in a site of its own. */
 export const run = (
-  { atMost, contenders = 8, flags = [], main, rounds }: StormOptions
+  { atMost, beside = [], contenders = 8, flags = [], main, rounds }: StormOptions
 ): Effect.Effect<Storm, never, Scope.Scope> =>
   Effect.gen(function*() {
     const site = yield* Gateways.newSite
@@ -178,8 +180,10 @@ export const run = (
       return Effect.forever(turn(random))
     }
 
+    const others = beside.map((turn, number) => Effect.forever(turn(site, Random.make(`${drawn}/beside/${number}`))))
+
     yield* Effect.raceFirst(
-      Effect.all(Array.makeBy(contenders, lane), { concurrency: "unbounded", discard: true }),
+      Effect.all([...Array.makeBy(contenders, lane), ...others], { concurrency: "unbounded", discard: true }),
       Effect.timeoutOption(Deferred.await(over), atMost)
     )
     const seconds = ((yield* Clock.currentTimeMillis) - startedAt) / 1000
