@@ -135,7 +135,7 @@ const handleOf = (session: Session, held: LockFile["Type"]): Lock => {
     release,
     [Symbol.asyncDispose]: release
   }
-  // Node before 20.5 has no `Symbol.asyncDispose`. There, code that esbuild compiles uses this symbol.
+  // Node before 20.4 has no `Symbol.asyncDispose`. There, code that esbuild compiles uses this symbol.
   if (typeof Symbol.asyncDispose !== "symbol") {
     Object.defineProperty(lock, Symbol.for("Symbol.asyncDispose"), { value: release })
   }

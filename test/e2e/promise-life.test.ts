@@ -468,7 +468,7 @@ process.exit(0)`
   )
 
   lossTest(
-    "ends in a release that runs while the lock is being lost",
+    "is none if the lock is released while a check restores its file: nothing is left behind",
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const owner = yield* Promises.startListening(

@@ -73,8 +73,11 @@ interface Place {
   readonly port: number
 }
 
-/** Puts an example into a folder of its own, as an app that has installed its packages. Looks at its lock more often. */
-const place = ({ compile, file }: Example): Effect.Effect<Place, never, Scope.Scope> =>
+/** Puts an example into a folder of its own, as an app that has installed these packages. Looks at its lock more often. */
+const place = (
+  { compile, file }: Example,
+  packages: ReadonlyArray<string> = ["express", "fastify", "fs-native-extensions"]
+): Effect.Effect<Place, never, Scope.Scope> =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder
     const port = yield* Ports.reserve
@@ -85,7 +88,7 @@ const place = ({ compile, file }: Example): Effect.Effect<Place, never, Scope.Sc
       const watchful = code.replace("profile: \"hello\"", "profile: \"hello\", lock: { recheckInterval: \"200ms\" }")
       await Fs.writeFile(path, compile === undefined ? watchful : await compile(watchful))
       await Fs.mkdir(Path.join(folder, "node_modules"))
-      for (const name of ["express", "fastify", "fs-native-extensions"]) {
+      for (const name of packages) {
         await Fs.symlink(Path.join(root, "node_modules", name), Path.join(folder, "node_modules", name))
       }
       await Fs.symlink(root, Path.join(folder, "node_modules", "gateway-lock"))
@@ -181,6 +184,19 @@ describe.concurrent("the example of gateway-lock/promise", () => {
         })
     )
   }
+
+  it.scopedLive("http.mjs, as a bundle without the addon for kernel locks: warns once, and refuses its second copy", () =>
+    Effect.gen(function*() {
+      const at = yield* place({ title: "http.mjs", file: "http.mjs", compile: bundle("esm") }, [])
+      yield* Effect.promise(() => Fs.rm(Path.join(at.folder, "node_modules", "gateway-lock")))
+      const first = yield* startUp(at)
+      const second = yield* run(at)
+      assert.strictEqual(second.code, 1)
+      assert.match(second.stderr, /^ {2}held by: +pid \d+ \(node\)$/m)
+      const warning = /^gateway-lock: no kernel lock for .*install fs-native-extensions/gm
+      assert.lengthOf((yield* first.stderr).match(warning) ?? [], 1)
+      yield* isGone(at, yield* Gateways.stop(first))
+    }))
 
   it.scopedLive("job.mjs: one run works, and the next one ends at once", () =>
     Effect.gen(function*() {

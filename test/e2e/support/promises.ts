@@ -23,9 +23,13 @@ const options = ${
   JSON.stringify({ port: site.port, profile: "app", configPath: site.configPath, stateDir: site.stateDir })
 }
 const refused = async (given) => {
-  const began = performance.now()
-  const error = await acquire(given).then(() => ({ _tag: "acquired" }), (error) => error)
-  say("refused", error._tag ?? error.name, performance.now() - began < 2000 ? "soon" : "late", JSON.stringify(error))
+  let pace = "soon"
+  const info = (line) => {
+    if (line.startsWith("waiting up to ")) pace = "late"
+  }
+  const logger = { info, warn: info, error: info }
+  const error = await acquire({ logger, ...given }).then(() => ({ _tag: "acquired" }), (error) => error)
+  say("refused", error._tag ?? error.name, pace, JSON.stringify(error))
   return error
 }
 const serve = async (lock, port = lock.port) => {
