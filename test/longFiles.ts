@@ -5,6 +5,8 @@
 export const longFiles = [
   "guard.test.ts",
   "storm.test.ts",
+  "promise.test.ts",
+  "promise-life.test.ts",
   "exec-lock.test.ts",
   "protocol.test.ts",
   "protocol-readers.test.ts",

@@ -3,12 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { layer as platform } from "../gateway/LazyPlatform.ts"
 import * as OpenLockFiles from "../host/OpenLockFiles.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 import * as GatewayConfig from "../settings/GatewayConfig.ts"
-import { layer as platform } from "./platform.ts"
 
 /** The host capabilities that the read-only commands need. */
 export const layer = Layer.merge(PortOwners.layerLive, OpenLockFiles.layerLive).pipe(Layer.provideMerge(platform))

@@ -24,7 +24,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["settings", "page"],
   ["stop", "doctor", "exec", "report"],
   ["Gateway.ts", "gateway"],
-  ["cli", "testing", "promise.ts", "index.ts", "main.ts"]
+  ["cli", "testing", "promise.ts", "promise", "index.ts", "main.ts"]
 ]
 
 /**
@@ -34,7 +34,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 const oneRoom: ReadonlyArray<ReadonlyArray<string>> = [
   ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],
   ["Gateway.ts", "gateway"],
-  ["cli", "index.ts", "main.ts", "promise.ts"]
+  ["cli", "index.ts", "main.ts"],
+  ["promise.ts", "promise"]
 ]
 
 const src = fileURLToPath(new URL("../../src/", import.meta.url))

@@ -3,7 +3,8 @@
  *
  * The script packs the package. It installs the package into a new folder with npm and no install scripts: once whole, and once
  * with `--omit=optional`. There, on each Node version, it runs the `gateway` program and the README's library example. While the
- * example runs, a second process that runs it must be refused, because the first one has the lock.
+ * example runs, a second process that runs it must be refused, because the first one has the lock. The same is done with the
+ * Express examples of `docs/promise.md`, in a folder that has only the package and Express.
  *
  * The Node binaries come from packages of the npm registry. They are installed into a folder that is removed afterwards. At the
  * end, the package is installed globally and run by npx, as the README says.
@@ -24,6 +25,7 @@ import { createServer } from "node:net"
 import { arch, platform } from "node:process"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import ts from "typescript-api"
 
 class Failed extends Data.TaggedError("Failed")<{ readonly what: string }> {
   override get message() {
@@ -135,6 +137,82 @@ const tryOut = (folder: string, { major, path: node }: Installed) =>
     yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
   }).pipe(Effect.scoped)
 
+/** The Express examples of the page: one with `release()`, and one in TypeScript with `await using`. */
+const expressExamples = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const page = yield* fs.readFileString(`${root}/docs/promise.md`)
+  const block = (language: string) =>
+    Effect.mapError(
+      Effect.fromNullable(
+        [...page.matchAll(new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``, "g"))].map(([, code = ""]) => code)
+          .find((code) => code.includes("from \"express\""))
+      ),
+      () => new Failed({ what: `docs/promise.md has no Express example in ${language}` })
+    )
+  return { js: yield* block("js"), ts: yield* block("ts") }
+})
+
+/** The lowest major version of Node that runs `await using`. */
+const knowsUsing = 24
+
+/** Runs an Express example of `docs/promise.md` on one Node version, in a folder where the package and Express are installed. */
+const tryExpress = (folder: string, { path: node }: Installed, code: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const port = yield* freePort
+    yield* fs.writeFileString(`${folder}/server.mjs`, code)
+    const home = yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-package-" })
+    const here = (...words: readonly [string, ...Array<string>]) =>
+      Command.make(...words).pipe(
+        Command.workingDirectory(folder),
+        Command.env({ HOME: home, XDG_STATE_HOME: undefined, PORT: String(port) })
+      )
+    const first = yield* Command.start(here(node, "server.mjs"))
+    yield* Effect.flatMap(answers(port), (text) => check(text === "world", `/hello answers ${text}`))
+    const second = yield* finish(here(node, "server.mjs"))
+    yield* check(
+      second.status === 1 &&
+        second.text.includes(
+          `GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:${port}`
+        ) &&
+        second.text.includes("to stop it:"),
+      `the second copy is not refused: ${second.text}`
+    )
+    const program = `${folder}/node_modules/.bin/gateway`
+    const names = ["--profile", "hello", "--port", String(port)]
+    const status = yield* finish(here(node, program, "status", ...names))
+    yield* check(status.status === 0, `status: ${status.text}`)
+    yield* first.kill("SIGTERM")
+    yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
+    const left = yield* fs.readDirectory(`${home}/.local/state/gateway-lock/hello/locks`)
+    yield* check(left.length === 0, `left behind: ${left.join(", ")}`)
+  }).pipe(Effect.scoped)
+
+/**
+ * `npm install` of the tarball and of Express in an empty folder, then the examples of `docs/promise.md`. TypeScript compiles the
+ * second one. Its `await using` stays as it is on a Node version that knows it.
+ */
+const tryPromise = (place: string, tarball: string, nodes: ReadonlyArray<Installed & { readonly version: string }>) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = `${place}/promise`
+    yield* fs.makeDirectory(folder)
+    yield* npm(folder, "install", "--silent", "--ignore-scripts", tarball, "express")
+    const { js, ts: typed } = yield* expressExamples
+    const compiled = (target: ts.ScriptTarget) =>
+      ts.transpileModule(typed, { compilerOptions: { target, module: ts.ModuleKind.ESNext } }).outputText
+    for (const node of nodes) {
+      yield* tryExpress(folder, node, js)
+      yield* tryExpress(folder, node, compiled(ts.ScriptTarget.ES2022))
+      if (node.major >= knowsUsing) yield* tryExpress(folder, node, compiled(ts.ScriptTarget.ESNext))
+      yield* Console.log(`ok: gateway-lock/promise with Express, Node ${node.version}`)
+    }
+    // The module runs without the packages that npm installs as peers, as with a package manager that does not install them.
+    for (const name of ["effect", "@effect"]) yield* fs.remove(`${folder}/node_modules/${name}`, { recursive: true })
+    for (const node of nodes) yield* tryExpress(folder, node, js)
+    yield* Console.log("ok: gateway-lock/promise without the peers")
+  })
+
 /**
  * Runs the commands of the README's section Install, with the npm and the Node that run this script: an installation with
  * `--global`, and npx.
@@ -202,6 +280,7 @@ Effect.gen(function*() {
       yield* Console.log(`ok: ${how}, Node ${node.version}`)
     }
   }
+  yield* tryPromise(place, tarball, nodes)
   yield* tryCommands(place, tarball)
   yield* Console.log("ok: globally and by npx")
 }).pipe(

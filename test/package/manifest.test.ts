@@ -35,6 +35,7 @@ describe("the package", () => {
           { name, path }
         ) => [`./${name}`, { types: `./dist/esm/${path}.d.ts`, default: `./dist/esm/${path}.js` }])
       ),
+      "./promise": { types: "./dist/esm/promise.d.ts", default: "./dist/promise/index.mjs" },
       "./testing": { types: "./dist/esm/testing/index.d.ts", default: "./dist/esm/testing/index.js" },
       "./gateway.schema.json": "./dist/gateway.schema.json",
       "./package.json": "./package.json"

@@ -152,6 +152,21 @@ describe("the public face", () => {
     assert.deepStrictEqual(problems, [])
   })
 
+  it("needs no type of Effect for gateway-lock/promise, also if library files are checked", () => {
+    const entry = entries.filter(({ name }) => name === "./promise").map(({ file }) => file)
+    const alone = compile(entry, { ...options, types: ["node"], skipLibCheck: false })
+    const loaded = alone.getSourceFiles().map(({ fileName }) => fileName).filter((name) =>
+      !/\/node_modules\/(typescript-api|@types\/node|undici-types)\//.test(name)
+    )
+    assert.deepStrictEqual(
+      loaded.map((name) => name.slice(folder.length)).toSorted(),
+      ["promise.d.ts", "promise/types.d.ts"]
+    )
+    const texts = loaded.map((name) => readFileSync(name, "utf8").replaceAll(/\/\*\*.*?\*\//gs, "")).join("\n")
+    assert.notMatch(texts, /\b(Effect|Duration|DateTime|Option|Either|Schema|Layer|Scope|Cause)\b/)
+    assert.deepStrictEqual(ts.getPreEmitDiagnostics(alone).map(({ messageText }) => messageText), [])
+  })
+
   it("a mention that cannot be imported is seen, also behind a declaration that is not exported", () => {
     // The files do not exist, but their folder must exist. Otherwise the compiler resolves none of their imports.
     const at = (name: string) => `${root}/test/package/face${name}.d.ts`
