@@ -397,8 +397,8 @@ const begin = ({ child }: Running, { command, inheritsLock }: ExecOptions) =>
 /**
  * Lets a started command begin, and returns how it ended. While it runs, signals are relayed to it.
  *
- * Fails with `NotReady` if readiness is required and the command is not ready in time, with `LockLost` if the lock is lost, and with
- * `LockUnavailable` if only the record enforces the lock and the command could not be recorded. Then the command does not begin.
+ * Fails with `NotReady` if readiness is required and the command is not ready in time, and with `LockLost` if the lock is lost. If only
+ * the record enforces the lock and the command cannot be recorded, fails with `LockUnavailable`, and the command does not begin.
  *
  * @since 0.1.0
  * @category operations
