@@ -19,6 +19,10 @@ import * as Variants from "./support/variants.ts"
 
 const heldBy = ({ pid }: Processes.Running) => new RegExp(`held by pid ${pid} `)
 
+/** The lock files and their content. Their times are left out, because the owner writes them every ten seconds. */
+const filesOf = (site: Gateways.Site) =>
+  Effect.map(Gateways.lockIdentities(site), (files) => files.map(({ content, ino, path }) => ({ content, ino, path })))
+
 /** Starts an owner in Python, waits until it serves, and ends it. */
 const assertTakesOver = (site: Gateways.Site) =>
   Effect.gen(function*() {
@@ -50,10 +54,8 @@ describe("a gateway, to a program in Python", () => {
 
   Variants.each("is the owner, which refuses it", Python.unavailable, (main, { lock }) =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.writeConfig(site, Looking.undisturbed)
-      const gateway = yield* Gateways.startListening(site, { main })
-      const before = yield* Gateways.lockIdentities(site)
+      const [site, gateway] = yield* Gateways.newGateway({ main })
+      const before = yield* filesOf(site)
       const seen = yield* Python.read(site)
       assert.deepInclude(seen, { path: Gateways.configLock(site), lock: "held", liveness: "lives", answers: true })
       assert.deepInclude(seen.owner, { pid: gateway.pid, phase: "listening", port: site.port, mode: "run" })
@@ -61,7 +63,7 @@ describe("a gateway, to a program in Python", () => {
       const other = yield* Gateways.onAnotherPort(site)
       yield* Python.assertRefused(other, heldBy(gateway))
       yield* Python.assertRefused(yield* Gateways.withConfig(other, "other.json"), heldBy(gateway))
-      assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before, lock)
+      assert.deepStrictEqual(yield* filesOf(site), before, lock)
       yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
       assert.deepInclude(yield* Python.read(site), { lock: "absent", owner: null })
       yield* assertTakesOver(site)

@@ -318,6 +318,15 @@ describe("an owner in Python", () => {
   }
 })
 
+/** Creates the file `argv[1]`, locks it as a gateway does, and keeps it. */
+const lockForever = `
+import fcntl, os, struct, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0x400000000000, 1, 0))
+print("locked", file=sys.stderr, flush=True)
+time.sleep(300)
+`
+
 describe("the lock files of an owner in Python", () => {
   const watchful = { flags: ["--recheck", "0.1"] }
   const locks = (site: Gateways.Site) => [Gateways.configLock(site), Gateways.stateLock(site)]
@@ -366,18 +375,13 @@ describe("the lock files of an owner in Python", () => {
         const path = Gateways.configLock(site)
         yield* owner.signal("SIGSTOP")
         yield* Effect.promise(() => Fs.rename(path, `${path}.aside`))
-        // This start gets the lock of the config, and waits for the lock of the state directory.
-        const other = yield* Gateways.start(yield* Gateways.onAnotherPort(site), {
-          flags: ["--lock-timeout", "1 minutes"]
-        })
-        yield* other.line(/waiting up to .*gateway\.state\.lock/)
+        const holder = yield* Python.script(site, ["-c", lockForever, path])
+        yield* holder.line(/^locked$/)
         yield* owner.signal("SIGCONT")
         yield* owner.line(/was removed or replaced$/)
         yield* Effect.promise(() => Fs.rename(`${path}.aside`, path))
         yield* owner.line(/^found .* again$/)
         yield* assertRunning(site)
-        yield* other.signal("SIGTERM")
-        yield* other.ended
         yield* owner.signal("SIGTERM")
         yield* assertGone(site, owner)
       })
@@ -419,16 +423,14 @@ describe("the lock files of an owner in Python", () => {
         const [site, owner] = yield* Python.newOwner({ flags: ["--recheck", "2"] })
         yield* owner.signal("SIGSTOP")
         yield* Effect.promise(() => Promise.all(locks(site).map((path) => Fs.rm(path))))
-        yield* Gateways.writeConfig(site, Looking.undisturbed)
         const other = yield* Gateways.onAnotherPort(site)
         const gateway = yield* Gateways.startListening(other)
-        const before = yield* Gateways.lockIdentities(other)
         yield* owner.signal("SIGCONT")
         const { code, stderr } = yield* owner.ended
         assert.strictEqual(code, 1, stderr)
         assert.match(stderr, new RegExp(`^failed: lost .*: held by pid ${gateway.pid} `, "m"))
         assert.isTrue(yield* Ports.isFree(site.port))
-        assert.deepStrictEqual(yield* Gateways.lockIdentities(other), before)
+        for (const path of locks(site)) assert.strictEqual((yield* Gateways.readRecord(path)).pid, gateway.pid)
         yield* Gateways.assertGone(other, yield* Gateways.stop(gateway))
       })
   )
