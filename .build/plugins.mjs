@@ -96,25 +96,24 @@ const withoutCopies = {
 }
 
 /**
- * Modules of Node that many commands do not use, and that take Node long to load. This plugin moves each `require` from the
- * beginning of the entry to the place of use.
+ * Some modules of Node take Node long to load, and many commands do not use them. This plugin moves the `require` of these modules
+ * from the beginning of the entry to the places of use.
  */
-const rarelyUsed = ["crypto", "dns", "http", "module", "net", "tty", "url"]
-const builtinsOnUse = {
+const builtinsOnUse = (names) => ({
   name: "builtins-on-use",
   renderChunk: (code, { isEntry }) =>
     isEntry
-      ? rarelyUsed.reduce((text, name) => {
+      ? names.reduce((text, name) => {
         const loading = `let node_${name} = require("node:${name}");\n`
-        const variable = new RegExp(`\\bnode_${name}\\b`, "g")
-        const uses = text.replace(loading, "").replaceAll(new RegExp(`${variable.source}\\.`, "g"), `require("node:${name}").`)
-        if (!text.includes(loading) || variable.test(uses)) {
-          throw new Error(`the entry no longer loads and uses node:${name} in the expected way`)
+        const use = new RegExp(`\\bnode_${name}\\.`, "g")
+        const after = text.replace(loading, "").replaceAll(use, `require("node:${name}").`)
+        if (!text.includes(loading) || !use.test(text) || new RegExp(`\\bnode_${name}\\b`).test(after)) {
+          throw new Error(`the bundle no longer loads and uses node:${name} in the expected way`)
         }
-        return uses
+        return after
       }, code)
       : undefined
-}
+})
 
 /**
  * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so
@@ -128,4 +127,29 @@ const ascii = {
       : code.replaceAll(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
 }
 
-export const plugins = [loadedOnUse, withoutStackTrace, withoutPerformance, withoutCopies, builtinsOnUse, ascii]
+/**
+ * Builds the entry apart from the program that it loads, so that the two share no module. The bundler would copy the program's
+ * exports one by one, because it does not know what it loads. The copy is left out.
+ */
+const copiedProgram = /(?:\/\* @__PURE__ \*\/ )?__toESM\((require\("\.\/program\.cjs"\)), 1\)/
+const programApart = {
+  name: "program-apart",
+  resolveId: (id) => id === "./runProgram.ts" ? { id: "./program.cjs", external: true } : undefined,
+  renderChunk: (code) => {
+    if (!copiedProgram.test(code)) throw new Error("the entry no longer loads the program in the expected way")
+    return code.replace(copiedProgram, "$1")
+  }
+}
+
+/** For the bundle of the entry. */
+export const entryPlugins = [programApart, builtinsOnUse(["net"]), ascii]
+
+/** For the bundle of the program. */
+export const plugins = [
+  loadedOnUse,
+  withoutStackTrace,
+  withoutPerformance,
+  withoutCopies,
+  builtinsOnUse(["crypto", "dns", "http", "module", "net", "tty", "url"]),
+  ascii
+]

@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process"
 import { rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { rolldown } from "rolldown"
-import { plugins } from "./plugins.mjs"
+import { entryPlugins, plugins } from "./plugins.mjs"
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 
@@ -18,7 +18,7 @@ const bundle = async (options, output) => {
   await build.close()
 }
 
-await bundle({ input: here("src/cli/entry.ts"), plugins }, {
+const output = {
   dir: here("dist/program"),
   format: "cjs",
   // Code from V8's cache has no loader for import().
@@ -30,10 +30,17 @@ await bundle({ input: here("src/cli/entry.ts"), plugins }, {
   banner: "(typeof module === 'object' ? module : {}).exports = function(exports, require, module, __filename, __dirname) {",
   footer: "}",
   entryFileNames: "[name].cjs",
-  chunkFileNames: "[name]-[hash].cjs",
+  chunkFileNames: "[name]-[hash].cjs"
+}
+
+// The other files import from the program's own, so it exports more than its source does.
+await bundle({ input: { program: here("src/cli/runProgram.ts") }, preserveEntrySignatures: "allow-extension", plugins }, {
+  ...output,
   // One file for all that every start needs: access to a name of another file is slower.
-  codeSplitting: { groups: [{ name: "entry", tags: ["$initial"] }] }
+  codeSplitting: { groups: [{ name: "program", tags: ["$initial"] }] }
 })
+
+await bundle({ input: { entry: here("src/cli/entry.ts") }, plugins: entryPlugins }, output)
 
 // CommonJS, because Node's loader for ES modules takes some milliseconds of each start. The library in dist/esm has ES modules.
 await bundle({ input: here("src/main.ts") }, { file: here("dist/main.js"), format: "cjs", minify: false })

@@ -8,7 +8,7 @@
  * Three workarounds have their test elsewhere:
  *
  * - `src/internal/keepInterruption.ts` and `src/internal/memoized.ts`: in the test files of these modules.
- * - `src/cli/entry.ts`, `leaveTerminal`: in `test/e2e/shutdown.test.ts`, because it needs a terminal.
+ * - `src/cli/runProgram.ts`, `leaveTerminal`: in `test/e2e/shutdown.test.ts`, because it needs a terminal.
  *
  * Some have no test, because these tests run on Linux, where the behavior does not show:
  *
