@@ -101,7 +101,10 @@ for (let round = 0; round < 3; round++) {
       // the answer of the listener can come too late for one of the two.
       const same = (text: string) =>
         text.trim().split("\n").map((line) =>
-          line.replace("npx gateway-lock", "gateway").replace(/\(.* ago\)/, "").replace(/^( {2}listener:).*/, "$1")
+          line.replace("npx gateway-lock", "gateway").replace(/ \((just now|.* ago)\)$/, "").replace(
+            /^( {2}listener:).*/,
+            "$1"
+          )
             .replace(/^( {2}[a-z ]+:) +/, "$1 ")
         )
       assert.deepStrictEqual(
