@@ -424,7 +424,8 @@ export const attend = (
       Effect.raceFirst(lock.lost)
     )
     yield* Fiber.interrupt(readiness)
-    yield* Effect.raceFirst(awaitInheritors(child, wasAsked, options), lock.lost)
+    // Mostly the end of the pipe is seen before the end of the command, and there is nothing to wait for.
+    if (!(yield* child.isDeserted)) yield* Effect.raceFirst(awaitInheritors(child, wasAsked, options), lock.lost)
     yield* Ref.set(isOver, true)
     return ended
   })

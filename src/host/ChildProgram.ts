@@ -88,6 +88,8 @@ export interface StartedChild {
    * Completes at once if `inherits` is empty.
    */
   readonly deserted: Effect.Effect<void>
+  /** Whether `deserted` has completed. */
+  readonly isDeserted: Effect.Effect<boolean>
   /**
    * The identity of the first file of `inherits`, as `<device>:<inode>`. If another process has this file open and shares the lock
    * on it, that process has inherited the file from the child. `None` if the child inherits no file.
@@ -242,6 +244,7 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
     pid,
     ended: Deferred.await(ended),
     deserted: Deferred.await(deserted),
+    isDeserted: Deferred.isDone(deserted),
     mark,
     hasEnded: Effect.sync(() => hasEnded(child)),
     begin: Effect.sync(() => {
@@ -254,28 +257,31 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
 /**
  * Starts children of this process with `node:child_process`.
  *
+ * @internal
+ */
+export const live: ChildProgram["Type"] = ChildProgram.of({
+  start: (spec) =>
+    Effect.async<StartedChild, SpawnFailed>((resume) => {
+      const [command, args] = words(spec)
+      try {
+        setBlocking(spec.sockets)
+        const child = spawn(command, args, {
+          env: spec.env,
+          stdio: stdioOf(spec),
+          detached: spec.newSession
+        })
+        child.once("error", (cause) => resume(failure(spec.command, cause)))
+        // The listeners for the exit must be set in this turn of the event loop, because the child may end at once.
+        if (child.pid !== undefined) resume(Effect.succeed(started(child, child.pid, spec)))
+      } catch (cause) {
+        resume(failure(spec.command, cause))
+      }
+    })
+})
+/**
+ * `live` as a layer.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layerLive: Layer.Layer<ChildProgram> = Layer.succeed(
-  ChildProgram,
-  ChildProgram.of({
-    start: (spec) =>
-      Effect.async<StartedChild, SpawnFailed>((resume) => {
-        const [command, args] = words(spec)
-        try {
-          setBlocking(spec.sockets)
-          const child = spawn(command, args, {
-            env: spec.env,
-            stdio: stdioOf(spec),
-            detached: spec.newSession
-          })
-          child.once("error", (cause) => resume(failure(spec.command, cause)))
-          // The listeners for the exit must be set in this turn of the event loop, because the child may end at once.
-          if (child.pid !== undefined) resume(Effect.succeed(started(child, child.pid, spec)))
-        } catch (cause) {
-          resume(failure(spec.command, cause))
-        }
-      })
-  })
-)
+export const layerLive: Layer.Layer<ChildProgram> = Layer.succeed(ChildProgram, live)

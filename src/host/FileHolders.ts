@@ -42,12 +42,15 @@ const fromProc = (file: string) =>
 /**
  * Reads `/proc` on Linux (proc_pid_fd(5), proc_pid_fdinfo(5)).
  *
+ * @internal
+ */
+export const live: FileHolders["Type"] = FileHolders.of({
+  holdersOf: (file) => process.platform === "linux" ? fromProc(file) : Effect.succeed([])
+})
+/**
+ * `live` as a layer.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layerLive: Layer.Layer<FileHolders> = Layer.succeed(
-  FileHolders,
-  FileHolders.of({
-    holdersOf: (file) => process.platform === "linux" ? fromProc(file) : Effect.succeed([])
-  })
-)
+export const layerLive: Layer.Layer<FileHolders> = Layer.succeed(FileHolders, live)

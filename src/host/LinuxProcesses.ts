@@ -86,12 +86,13 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
     )
     const stat = (pid: number) => Effect.map(read(`/proc/${pid}/stat`), parseProcStat)
 
+    // One after the other: a fiber for each would take longer than the reads.
     const self: Effect.Effect<ProcessIdentity> = Effect.all({
       stat: Effect.option(stat(handle.pid)).pipe(Effect.map(Option.flatten)),
       offset,
       bootId: Effect.option(read("/proc/sys/kernel/random/boot_id")),
       pidNamespace: Effect.option(fs.readLink("/proc/self/ns/pid"))
-    }, { concurrency: "unbounded" }).pipe(
+    }).pipe(
       Effect.map(({ bootId, offset, pidNamespace, stat }) => ({
         pid: handle.pid,
         ...(Option.isSome(stat) ? { startTime: Math.max(0, stat.value.startTicks - offset) } : {}),

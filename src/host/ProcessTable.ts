@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { memoized } from "../internal/memoized.ts"
+import { onClose } from "../internal/onClose.ts"
 import { linux } from "./LinuxProcesses.ts"
 import { isPredecessor, judge } from "./Liveness.ts"
 import type { Liveness, ProcessIdentity } from "./ProcessIdentity.ts"
@@ -127,11 +128,9 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
             ...(pidNamespace === undefined ? {} : { pidNamespace })
           }))),
       noteRelease: (instanceId) =>
-        Effect.addFinalizer(() =>
-          Effect.sync(() =>
-            released.add(instanceId)
-          )
-        ),
+        onClose(Effect.sync(() =>
+          released.add(instanceId)
+        )),
       isLeftover: (recorded) =>
         Effect.map(self, (self) => released.has(recorded.instanceId) || isPredecessor(self, recorded, source.tolerance))
     })

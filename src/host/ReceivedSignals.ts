@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { readFileSync } from "node:fs"
+import { acquire } from "../internal/onClose.ts"
 
 /**
  * How this process is connected to a terminal.
@@ -63,29 +64,32 @@ const terminalNow = (): Terminal => {
 /**
  * Receives signals by listeners on Node's `process` object.
  *
+ * @internal
+ */
+export const live: ReceivedSignals["Type"] = ReceivedSignals.of({
+  listen: (signals) =>
+    Effect.gen(function*() {
+      const queue = yield* Queue.unbounded<NodeJS.Signals>()
+      const onSignal = (signal: NodeJS.Signals) => {
+        queue.unsafeOffer(signal)
+      }
+      yield* acquire(
+        Effect.sync(() => {
+          for (const signal of signals) process.on(signal, onSignal)
+        }),
+        () =>
+          Effect.sync(() => {
+            for (const signal of signals) process.off(signal, onSignal)
+          })
+      )
+      return queue
+    }),
+  terminal: Effect.sync(terminalNow)
+})
+/**
+ * `live` as a layer.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layerLive: Layer.Layer<ReceivedSignals> = Layer.succeed(
-  ReceivedSignals,
-  ReceivedSignals.of({
-    listen: (signals) =>
-      Effect.gen(function*() {
-        const queue = yield* Queue.unbounded<NodeJS.Signals>()
-        const onSignal = (signal: NodeJS.Signals) => {
-          queue.unsafeOffer(signal)
-        }
-        yield* Effect.acquireRelease(
-          Effect.sync(() => {
-            for (const signal of signals) process.on(signal, onSignal)
-          }),
-          () =>
-            Effect.sync(() => {
-              for (const signal of signals) process.off(signal, onSignal)
-            })
-        )
-        return queue
-      }),
-    terminal: Effect.sync(terminalNow)
-  })
-)
+export const layerLive: Layer.Layer<ReceivedSignals> = Layer.succeed(ReceivedSignals, live)

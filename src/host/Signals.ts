@@ -212,6 +212,13 @@ export const currentProcess = (): SignalHandle => ({
 })
 
 /**
+ * Makes the operations of this process without a layer.
+ *
+ * @internal
+ */
+export const makeLive = Effect.suspend(() => make(currentProcess()))
+
+/**
  * Sends signals from this process with kill(2).
  *
  * @example

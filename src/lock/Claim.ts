@@ -18,6 +18,7 @@ import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import { isNotFound } from "../internal/describeError.ts"
+import { acquire } from "../internal/onClose.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
@@ -75,7 +76,7 @@ export const claim = (
 ): Effect.Effect<Option.Option<boolean>, PlatformError | LockUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
     const name = claimPath(path, judged)
-    const created = yield* Effect.acquireRelease(
+    const created = yield* acquire(
       options.create(name),
       (created) => created ? Effect.ignore(fs.remove(name)) : Effect.void
     )

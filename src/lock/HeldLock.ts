@@ -42,6 +42,7 @@ import type { KernelLock } from "../host/KernelLock.ts"
 import { isMomentary, isMomentaryCause } from "../host/momentary.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import { keepIfScoped } from "../internal/keepIf.ts"
+import { acquire } from "../internal/onClose.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import type * as History from "./History.ts"
 import * as LockAttempt from "./LockAttempt.ts"
@@ -347,7 +348,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     // All files of this lock have one scope. So a file that is acquired later is released at the same point of the
     // caller's scope as the first one. The release waits for the running check or write, which could otherwise use a
     // descriptor number that is closed, or that belongs to another file by then.
-    const lockScope = yield* Effect.acquireRelease(
+    const lockScope = yield* acquire(
       Scope.make(),
       (lockScope, exit) =>
         mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(lockScope, exit)))
@@ -356,7 +357,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
     const failures = yield* Ref.make(0)
-    yield* Effect.acquireRelease(
+    yield* acquire(
       Metric.modify(Metrics.lockRecordOnly, recordOnly(acquired.file)),
       () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
     )

@@ -11,6 +11,7 @@ import * as Scope from "effect/Scope"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import { type KernelLock, type KernelLockFailed, KernelLockUnsupported } from "../host/KernelLock.ts"
 import { isNotFound } from "../internal/describeError.ts"
+import { onClose } from "../internal/onClose.ts"
 import {
   type Attempt,
   type AttemptOptions,
@@ -80,7 +81,7 @@ const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path 
  */
 const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record: OwnerRecord.OwnerRecord) =>
   Effect.scoped(Effect.gen(function*() {
-    yield* Effect.addFinalizer(() => removeDraft(files.fs, draft))
+    yield* onClose(removeDraft(files.fs, draft))
     const file = yield* createExclusively(files.fs, draft, "wx+")
     // If this process dies before it removes the draft, the record tells later starts which process left it.
     yield* writeRecord(file, record)
@@ -196,7 +197,7 @@ export const withKernelLock = (
     if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
     // Only now may this attempt remove the file that it created. Earlier, another start could have locked the file, and
     // the finalizer would remove that start's lock file.
-    if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
+    if (created) yield* onClose(removeIfStill(path, id))
     if (!created) yield* selfTest(files, kernel, { path, id, lock: Effect.succeed(granted) })
 
     const left = yield* file.stat

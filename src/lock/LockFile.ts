@@ -35,6 +35,7 @@ import { atMost } from "../internal/atMost.ts"
 import { describeDefect, describePlatformError } from "../internal/describeError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { once } from "../internal/once.ts"
+import { acquire } from "../internal/onClose.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { HealthProbe, make as makeHealthProbe } from "../probe/HealthProbe.ts"
 import { make as makePortProbe, PortProbe } from "../probe/PortProbe.ts"
@@ -248,6 +249,7 @@ export const make = (
         ([began, isLost]) => releaseWithin(Scope.close(scope, Exit.void), { mode: options.mode, path }, began, isLost)
       )
     )
+    // Not `onClose`: the release logs, and whoever closes the scope may have other loggers than the start.
     yield* Effect.addFinalizer(() => release)
     const held = yield* Scope.extend(LockPair.acquire(options), scope)
     const { enforcement, heldSince, history, instanceId, record, startedAt } = held
@@ -255,7 +257,7 @@ export const make = (
     /** The number of fibers that wait for the loss of the lock. */
     const watchers = yield* Ref.make(0)
     yield* Scope.extend(
-      Effect.acquireRelease(
+      acquire(
         Metric.modify(Metrics.lockHeld, 1),
         () => Effect.unlessEffect(Metric.modify(Metrics.lockHeld, -1), Deferred.isDone(loss))
       ),

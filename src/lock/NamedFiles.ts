@@ -3,6 +3,7 @@
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -12,6 +13,7 @@ import { HostPlatform } from "../host/HostPlatform.ts"
 import { isMomentary, patientFiles } from "../host/momentary.ts"
 import * as NativeFiles from "../host/NativeFiles.ts"
 import { describeDefect, describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { acquire } from "../internal/onClose.ts"
 import { linkTarget, readRecord, type Snapshot, touched } from "./Snapshot.ts"
 
 /** Another process created, removed or replaced the file at the path between two steps of an attempt, which then starts over. */
@@ -50,16 +52,23 @@ const refuse = (path: string, reason: string) => new LockUnavailable({ path, rea
  */
 const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
 
+/** Runs an effect with this context instead of the one of its caller. */
+const within = <A, E>(context: Context.Context<never>, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.mapInputContext<A, E, never, never>(self, () => context)
+
 /**
  * Opens a file until the scope closes. If close(2) fails (`EIO`, `EDQUOT`), the failure is only logged, because the
  * descriptor is closed anyway.
+ *
+ * The file system's own finalizer compares the contexts at the open and at the close (see `onClose`). It needs no service, so both
+ * contexts are nearly empty.
  */
 export const open = (fs: FileSystem.FileSystem, path: string, options: FileSystem.OpenFileOptions) =>
   Effect.flatMap(Scope.make(), (own) =>
-    Effect.acquireRelease(
-      Scope.extend(fs.open(path, options), own),
+    acquire(
+      within(Context.empty(), Scope.extend(fs.open(path, options), own)),
       (_, exit) =>
-        Effect.catchAllDefect(Scope.close(own, exit), (defect) =>
+        Effect.catchAllDefect(within(Context.make(Scope.Scope, own), Scope.close(own, exit)), (defect) =>
           Effect.logWarning(`could not close gateway lock ${path}: ${describeDefect(defect)}`))
     ))
 

@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import type { KernelLockUnsupported } from "../host/KernelLock.ts"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { onClose } from "../internal/onClose.ts"
 import {
   type Attempt,
   type AttemptOptions,
@@ -83,7 +84,7 @@ export const withRecordOnly = (
     }
     const id = Option.isSome(copy) ? copy.value.fileId : yield* create(files, path, record, ({ sync }) => sync)
     const isOpen = yield* Ref.make(false)
-    yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
+    yield* onClose(Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
     const file = yield* openExisting(fs, path)
     yield* Ref.set(isOpen, true)
     // If another start has judged this file stale and has a kernel lock, it takes over the file without replacing it. The
@@ -93,7 +94,7 @@ export const withRecordOnly = (
       readOpen(file),
       (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
     )
-    yield* Effect.addFinalizer(() => removeIf(path, isOursStill))
+    yield* onClose(removeIf(path, isOursStill))
     if ((yield* idOf(file)) !== id) return yield* Effect.fail(new Moved())
     if (Option.isSome(copy)) {
       yield* refuseLink(fs, path)

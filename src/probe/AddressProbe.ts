@@ -21,7 +21,12 @@ const isUnreachable = ({ answer }: Look): boolean => answer._tag === "NoListener
 export const lookAt = (health: HealthProbe["Type"], address: Address): Effect.Effect<ReadonlyArray<Look>> =>
   Effect.gen(function*() {
     const ask = (target: Address) => Effect.map(health.probe(target), (answer): Look => ({ target, answer }))
-    const looks = yield* Effect.forEach(probeTargets(address), ask, { concurrency: "unbounded" })
+    const targets = probeTargets(address)
+    const [first] = targets
+    // Mostly there is one target. It needs no fiber of its own.
+    const looks = first !== undefined && targets.length === 1
+      ? [yield* ask(first)]
+      : yield* Effect.forEach(targets, ask, { concurrency: "unbounded" })
     const lacksGuard = looks.some((look) => look.target.host === guardHost && isUnreachable(look))
     return lacksGuard && looks.every(({ target }) => target.host !== guardHostV6)
       ? [...looks, yield* ask({ host: guardHostV6, port: address.port })]

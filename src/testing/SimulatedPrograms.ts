@@ -289,6 +289,7 @@ const childOf = (
       )
     ),
     deserted: noticed(parent, deserted.await),
+    isDeserted: Effect.sync(() => ![...kernel.pipes.values()].includes(deserted)),
     mark: Option.map(
       Option.fromNullable(first === undefined ? undefined : parent.files.get(first)),
       ({ inode }) => `1:${inode.ino}`

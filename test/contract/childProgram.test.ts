@@ -163,6 +163,7 @@ const suite = (name: string, subject: Subject) => {
       Effect.gen(function*() {
         const child = yield* start(subject, "runs")
         yield* child.deserted
+        assert.isTrue(yield* child.isDeserted)
         assert.isTrue(Option.isNone(child.mark))
         assert.isFalse(yield* child.hasEnded)
       }))
@@ -193,8 +194,10 @@ const suite = (name: string, subject: Subject) => {
           assert.isDefined(heir)
           assert.notStrictEqual(heir, child.pid)
           assert.deepStrictEqual(others, [])
+          assert.isFalse(yield* child.isDeserted)
           yield* child.signal("SIGKILL", "group")
           yield* child.deserted
+          assert.isTrue(yield* child.isDeserted)
           yield* until(tryLock(second.fd), (granted) => granted)
         }),
       true

@@ -75,6 +75,7 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
           pid: childPid,
           ended: Deferred.await(childEnd),
           deserted: Effect.zipRight(Deferred.await(childEnd), Deferred.await(daemonEnd)),
+          isDeserted: Effect.zipWith(Deferred.isDone(childEnd), Deferred.isDone(daemonEnd), (a, b) => a && b),
           mark: Option.some("1:2"),
           hasEnded: Deferred.isDone(childEnd),
           begin: Effect.void,

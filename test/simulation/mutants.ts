@@ -78,7 +78,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       },
       {
         file: kernelAttempt,
-        from: "    if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))",
+        from: "    if (created) yield* onClose(removeIfStill(path, id))",
         to: "    if (created) mineNow = id"
       },
       {
@@ -168,7 +168,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 71,
     changes: [{
       file: recordAttempt,
-      from: "    yield* Effect.addFinalizer(() => removeIf(path, isOursStill))",
+      from: "    yield* onClose(removeIf(path, isOursStill))",
       to: "    yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))"
     }]
   },

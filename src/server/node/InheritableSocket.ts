@@ -7,7 +7,6 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { Address } from "../../Address.ts"
@@ -109,7 +108,4 @@ const bind = (
   })
 
 /** Binds sockets of the operating system, exclusively (without `SO_REUSEPORT`). */
-export const layerLive: Layer.Layer<InheritableSockets> = Layer.succeed(
-  InheritableSockets,
-  InheritableSockets.of({ bind })
-)
+export const live: InheritableSockets["Type"] = InheritableSockets.of({ bind })
