@@ -97,7 +97,7 @@ const withoutCopies = {
 
 /**
  * Some modules of Node take Node long to load, and many commands do not use them. This plugin moves the `require` of these modules
- * from the beginning of the entry to the places of use.
+ * from the beginning of the entry to the places of use. The parentheses are for `new`, whose call would otherwise be that of `require`.
  */
 const builtinsOnUse = (names) => ({
   name: "builtins-on-use",
@@ -106,7 +106,7 @@ const builtinsOnUse = (names) => ({
       ? names.reduce((text, name) => {
         const loading = `let node_${name} = require("node:${name}");\n`
         const use = new RegExp(`\\bnode_${name}\\.`, "g")
-        const after = text.replace(loading, "").replaceAll(use, `require("node:${name}").`)
+        const after = text.replace(loading, "").replaceAll(use, `(require("node:${name}")).`)
         if (!text.includes(loading) || !use.test(text) || new RegExp(`\\bnode_${name}\\b`).test(after)) {
           throw new Error(`the bundle no longer loads and uses node:${name} in the expected way`)
         }

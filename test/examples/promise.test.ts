@@ -14,6 +14,7 @@ import * as Ports from "../e2e/support/ports.ts"
 import * as Processes from "../e2e/support/processes.ts"
 import * as Program from "../e2e/support/program.ts"
 import * as ProgramOfTest from "../fixtures/processes.ts"
+import { noKernelLocks, unless } from "../fixtures/skips.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const here = fileURLToPath(new URL("promise", import.meta.url))
@@ -170,7 +171,7 @@ describe.concurrent("the example of gateway-lock/promise", () => {
         yield* isGone(at, yield* Gateways.stop(third, "SIGINT"))
       }))
 
-    it.scopedLive.skipIf(!Program.kernelLocks)(
+    unless(noKernelLocks(Program.kernelLocks)).scopedLive(
       `${example.title}: ends with status 1 when its lock is lost`,
       () =>
         Effect.gen(function*() {
