@@ -34,14 +34,16 @@ export const observe = (before: Option.Option<Watch>, sighting: Sighting, receiv
   })
 
 /**
- * Whether the lease was released in the present epoch of the store. A lease that was released in an earlier epoch may have been
- * granted again since: a failover may have lost that grant, and its leader does not know yet.
+ * Whether the lease was granted in the present epoch of the store. A failover may have lost a later grant otherwise, and its leader
+ * does not know yet.
  */
-export const isReleased = ({ epoch, fencingToken, holderId }: Sighting): boolean =>
-  Option.isNone(holderId) && FencingToken.epochOf(fencingToken) === epoch
+const isOfPresentEpoch = ({ epoch, fencingToken }: Sighting): boolean => FencingToken.epochOf(fencingToken) === epoch
 
 /**
- * The moment from which the candidate may acquire the lease. `isHolderDead`: the former holder is proved dead (`DeathProof.ts`).
+ * The moment from which the candidate may acquire the lease: at once if the last grant has ended for certain, because it was released
+ * or because its holder is proved dead (`DeathProof.ts`). `isHolderDead`: such a proof exists.
  */
 export const mayAcquireAt = ({ sighting, since }: Watch, isHolderDead: boolean): bigint =>
-  isReleased(sighting) || isHolderDead ? since : since + Duration.unsafeToNanos(sighting.ttl)
+  isOfPresentEpoch(sighting) && (Option.isNone(sighting.holderId) || isHolderDead)
+    ? since
+    : since + Duration.unsafeToNanos(sighting.ttl)

@@ -4,6 +4,21 @@
  * A store only compares and sets. It never decides whether a leader is dead, and compares no wall clock. The candidate decides by
  * its own clock, and the store grants the lease only if nothing has changed since the candidate's look.
  *
+ * @example
+ * import { Effect, Layer, Metric } from "effect"
+ * import { Leadership } from "gateway-lock"
+ *
+ * const renewals = Metric.counter("renewals")
+ *
+ * // Counts the renewals of another store.
+ * const Counted = Layer.effect(
+ *   Leadership.LeaseStore.LeaseStore,
+ *   Effect.map(Leadership.LeaseStore.LeaseStore, (store) => ({
+ *     ...store,
+ *     renew: (grant: Leadership.LeaseStore.Grant) => Effect.zipRight(Metric.increment(renewals), store.renew(grant))
+ *   }))
+ * )
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

@@ -118,6 +118,14 @@ export const problems = (times: LeaseTimes): ReadonlyArray<string> => {
 /**
  * Adds the defaults to options. Left if the times do not fit together: the problems, a line for each.
  *
+ * @example
+ * import { Either } from "effect"
+ * import { Leadership } from "gateway-lock"
+ *
+ * const times = Leadership.LeaseTimes.fromOptions({ duration: "10 seconds" })
+ * // Left: the default deadline of 10 seconds leaves no time to stop before another host may lead.
+ * const lines = Either.match(times, { onLeft: (problems) => problems, onRight: () => [] })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -135,8 +143,8 @@ export const fromOptions = (options: LeaseTimesOptions = {}): Either.Either<Leas
 }
 
 /**
- * The longest time from the crash of a leader until a candidate on another host leads, if the store answers: the candidate sees
- * the last renewal at its next look, waits for the whole lease, and needs one attempt to acquire it.
+ * The longest time from the crash of a leader until a candidate on another host leads, if the store answers. The candidate sees the
+ * last renewal at its next look. Then it waits for the whole lease, and needs one attempt to acquire it.
  *
  * @since 0.1.0
  * @category bounds

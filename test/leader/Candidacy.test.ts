@@ -50,11 +50,13 @@ describe("a candidate", () => {
     assert.strictEqual(second.since, 900n)
   })
 
-  it("may acquire at once only a lease that was released in the present epoch, or whose holder is proved dead", () => {
+  it("may acquire at once only a lease of the present epoch that was released, or whose holder is proved dead", () => {
     fc.assert(fc.property(sighting, fc.boolean(), (sighting, isHolderDead) => {
       const watch = Candidacy.observe(Option.none(), sighting, 7n)
-      const isReleased = sighting.holderId._tag === "None" && sighting.fencingToken >> 40n === sighting.epoch
-      const expected = isReleased || isHolderDead ? 7n : 7n + Duration.unsafeToNanos(sighting.ttl)
+      const hasEnded = sighting.holderId._tag === "None" || isHolderDead
+      const expected = hasEnded && sighting.fencingToken >> 40n === sighting.epoch
+        ? 7n
+        : 7n + Duration.unsafeToNanos(sighting.ttl)
       assert.strictEqual(Candidacy.mayAcquireAt(watch, isHolderDead), expected)
     }))
   })
