@@ -327,8 +327,9 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     const survivors = actors.filter(isRunning)
     const leaders = survivors.filter(({ tenure }) => tenure !== undefined && tenure.to === undefined)
     if (survivors.length > 0 && leaders.length !== 1) broken.push(`${leaders.length} leaders at the end`)
-    yield* Effect.forEach(survivors, ({ process }) => process?.kill ?? Effect.void, { discard: true })
-    yield* TestClock.adjust(restartAfter - 1)
+    // Not killed: a killed process stays in memory as a suspended fiber, with all that it refers to.
+    yield* Effect.forEach(survivors, ({ process }) => process?.interrupt ?? Effect.void, { discard: true })
+    yield* TestClock.adjust(times.stopTimeout + times.attemptTimeout + 2 * scenario.lateness)
     return [
       ...broken,
       ...judge({ scenario, journal: store.journal(), writes: resource.writes(), tenures, losses, faults })

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import { prove } from "./prove.ts"
 import * as Original from "./subject.ts"
 
-const progressEvery = 500
+const progressEvery = 100
 
 Effect.gen(function*() {
   let done = 0
