@@ -324,12 +324,67 @@ export class OwnerUnhealthy
   }
 }
 
-const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, OwnerHealthy, OwnerUnhealthy] as const
+/**
+ * This process no longer leads among hosts: its lease was not renewed in time, was taken over, or was handed over. The process must
+ * stop everything that only a leader may do, and end.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeadershipLost
+  extends Schema.TaggedError<LeadershipLost>("gateway-lock/LeadershipLost")("LeadershipLost", {
+    /** The name of the lease. */
+    lease: Schema.String,
+    reason: Schema.String,
+    /** The token of the leadership that was lost. In JSON, a decimal number as a string. */
+    fencingToken: optional(Schema.BigInt),
+    cause: optional(Schema.Defect)
+  })
+{
+  override get message() {
+    return printable(`lost leadership of ${this.lease}: ${this.reason}`)
+  }
+}
+
+/**
+ * The lease cannot be used as it is: a right is missing, the times do not fit together, or the fencing token is not higher than one
+ * that this host has seen. A store that is down is waited for, and is no such error.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeaseUnavailable
+  extends Schema.TaggedError<LeaseUnavailable>("gateway-lock/LeaseUnavailable")("LeaseUnavailable", {
+    /** The name of the lease. */
+    lease: Schema.String,
+    /** The address of the store, without credentials. */
+    store: Schema.String,
+    reason: Schema.String,
+    cause: optional(Schema.Defect)
+  })
+{
+  override get message() {
+    return printable(`failed to use lease ${this.lease} at ${this.store}: ${this.reason}`)
+  }
+}
+
+const family = [
+  PortInUse,
+  BindFailed,
+  LockHeld,
+  LockUnavailable,
+  LockLost,
+  OwnerHealthy,
+  OwnerUnhealthy,
+  LeadershipLost,
+  LeaseUnavailable
+] as const
 
 /**
  * The schema of all errors in this module, for encoding and decoding. A start fails with `PortInUse`, `BindFailed`,
  * `LockHeld` or `LockUnavailable`. A start under a supervisor (`supervisor/Recovery.ts`) can also fail with `OwnerHealthy` or
- * `OwnerUnhealthy`. A running gateway fails with `LockLost`.
+ * `OwnerUnhealthy`. A running gateway fails with `LockLost`. With a lease (`leader/Leadership.ts`), a start can also fail with
+ * `LeaseUnavailable`, and a running leader with `LeadershipLost`.
  *
  * @example
  * import { Effect } from "effect"

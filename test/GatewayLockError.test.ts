@@ -84,6 +84,16 @@ const messages: ReadonlyArray<readonly [error: Errors.GatewayLockError, tag: str
     new Errors.OwnerUnhealthy({ supervisor: "systemd", host: "127.0.0.1", port: 1, timeout: Duration.millis(300_000) }),
     "OwnerUnhealthy",
     "gateway already running under systemd; existing gateway did not become healthy after 300000ms"
+  ],
+  [
+    new Errors.LeadershipLost({ lease: "reports", reason: "it was not renewed within 10s", fencingToken: 7n }),
+    "LeadershipLost",
+    "lost leadership of reports: it was not renewed within 10s"
+  ],
+  [
+    new Errors.LeaseUnavailable({ lease: "reports", store: "postgresql://db/app", reason: "permission denied" }),
+    "LeaseUnavailable",
+    "failed to use lease reports at postgresql://db/app: permission denied"
   ]
 ]
 

@@ -142,7 +142,12 @@ export const gatewayLockError: fc.Arbitrary<Errors.GatewayLockError> = fc.oneof(
     .map((fields) => new Errors.OwnerHealthy(fields)),
   fc.record({ supervisor, host, port, timeout, holder }, {
     requiredKeys: ["supervisor", "host", "port", "timeout"]
-  }).map((fields) => new Errors.OwnerUnhealthy(fields))
+  }).map((fields) => new Errors.OwnerUnhealthy(fields)),
+  fc.record({ lease: text, reason: text, fencingToken: fc.bigInt(0n, 2n ** 63n), cause }, {
+    requiredKeys: ["lease", "reason"]
+  }).map((fields) => new Errors.LeadershipLost(fields)),
+  fc.record({ lease: text, store: text, reason: text, cause }, { requiredKeys: ["lease", "store", "reason"] })
+    .map((fields) => new Errors.LeaseUnavailable(fields))
 )
 
 export const duration = fc.oneof(

@@ -15,7 +15,7 @@ import * as BadPorts from "../server/BadPorts.ts"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
-import { describeProcess, describeSince } from "./words.ts"
+import { describeProcess, describeSince, family } from "./words.ts"
 
 /** What is known about a start that failed, besides its error. The facts of a report are built from both. */
 export interface Start {
@@ -416,11 +416,12 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...stopIt(error.holder, start),
         checkIt(start)
       ]
+    case "LeadershipLost":
+      return [fact("lease", "lease", error.lease), lookAtIt({}, start), ...runWith("run", "to start again", {}, start)]
+    case "LeaseUnavailable":
+      return [fact("lease", "lease", error.lease), fact("store", "store", error.store), checkIt(start)]
   }
 }
-
-/** The name that text and logs give to every error with which a start fails. A program reads the error's `_tag` instead. */
-const family = "GatewayLockError"
 
 /** Formats the report for a terminal or a log: the message, with the facts aligned below the message. */
 export const toText = (error: GatewayLockError, start: Start): string => {

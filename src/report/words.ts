@@ -5,6 +5,9 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type { Holder, PidMeaning } from "../GatewayLockError.ts"
 
+/** The name that text and logs give to every error with which a start fails. A program reads the error's `_tag` instead. */
+export const family = "GatewayLockError"
+
 /** A time and its age. The age is left out if the time is in the future because a clock was set back. */
 export const describeSince = (then: DateTime.Utc, nowMillis: number): string => {
   const time = DateTime.formatIso(then)

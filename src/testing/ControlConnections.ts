@@ -12,7 +12,7 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
 import type { BindOptions } from "../server/ServerSocket.ts"
-import type { KernelProcess } from "./SimulatedKernel.ts"
+import { type KernelProcess, running } from "./SimulatedKernel.ts"
 
 /**
  * The client's end of a WebSocket to a simulated gateway.
@@ -86,7 +86,7 @@ const answeredBy =
       const cut = yield* Deferred.make<void>()
       open.inFlight.add(cut)
       return yield* Effect.raceFirst(
-        Effect.zipRight(process.gate.await, answer),
+        Effect.zipRight(running(process), answer),
         Effect.zipRight(
           Deferred.await(cut),
           new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
@@ -165,7 +165,7 @@ export const make = (
 
     const receive = (socket: ServerEnd, text: string) =>
       Effect.gen(function*() {
-        yield* process.gate.await
+        yield* running(process)
         if (!open.sockets.has(socket)) return
         const reply = control.answer({ _tag: "Text", text })
         for (const frame of reply.send) yield* offer(open, socket, frame)

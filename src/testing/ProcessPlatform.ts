@@ -5,6 +5,7 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
+import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -24,6 +25,7 @@ import { SignalFailed, Signals } from "../host/Signals.ts"
 import { GroupIds, UserId } from "../host/UserId.ts"
 import { OwnerWatch } from "../probe/OwnerWatch.ts"
 import { ServerSocket } from "../server/ServerSocket.ts"
+import { CurrentProcess } from "./CurrentProcess.ts"
 import type { ProcessRegister } from "./ProcessRegister.ts"
 import { deliver } from "./SignalDelivery.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
@@ -175,18 +177,34 @@ const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: Simulate
 /** Paths use `/` on every simulated platform. */
 const paths = Effect.provide(Path.Path, Path.layer)
 
+/** How many hosts were made on each clock. */
+const hostsOf = new WeakMap<Clock.Clock, number>()
+
+/**
+ * Makes the ids of the gateways of one host. Hosts on one clock never make the same id, because processes of several hosts can be
+ * distinguished by nothing else, for example as holders of a lease.
+ */
+const makeIds = (clock: Clock.Clock): Effect.Effect<string> => {
+  const number = (hostsOf.get(clock) ?? 0) + 1
+  hostsOf.set(clock, number)
+  const prefix = number === 1 ? "instance-" : `instance-${number}-`
+  let instances = 0
+  return Effect.sync(() => `${prefix}${++instances}`)
+}
+
 /** Makes a function that builds the platform of a process on one host. */
 export const makePlatform = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts,
   { end }: ProcessRegister,
-  { servicesOf }: SimulatedPrograms
+  { servicesOf }: SimulatedPrograms,
+  clock: Clock.Clock
 ): (
   process: SimulatedKernel.KernelProcess,
   options: ProcessOptions
 ) => Effect.Effect<Context.Context<Requirements | ExecServices>> => {
   const { platform } = kernel
-  let instances = 0
+  const newId = makeIds(clock)
   return (process, { listensForSigterm = true }) =>
     Effect.zipWith(
       processTable(kernel, process),
@@ -212,7 +230,8 @@ export const makePlatform = (
           Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
           // Every simulated file has group 0.
           Context.add(GroupIds, Effect.succeed(platform === "win32" ? [] : [0])),
-          Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`)),
+          Context.add(InstanceId, newId),
+          Context.add(CurrentProcess, { kernel, process }),
           Context.merge(servicesOf(process))
         )
     )

@@ -55,6 +55,7 @@ export const newProcess = (
     clock,
     gate: Effect.unsafeMakeLatch(true),
     gone: Effect.unsafeMakeLatch(false),
+    hostClock: kernel.hostClock,
     files: new Map()
   }
   process.members.add(process)

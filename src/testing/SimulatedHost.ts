@@ -31,6 +31,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HostClock from "./HostClock.ts"
 import { makePlatform, type Requirements } from "./ProcessPlatform.ts"
 import { makeProcessRegister, newProcess } from "./ProcessRegister.ts"
 import * as SimulatedClock from "./SimulatedClock.ts"
@@ -99,6 +100,18 @@ export interface SimulatedHost {
   readonly reboot: Effect.Effect<void>
   /** Moves the wall clock forward or back by a duration. Sleeps and measured durations are not affected. */
   readonly stepWallClock: (by: Duration.DurationInput, direction: "forward" | "back") => Effect.Effect<void>
+  /**
+   * Sets how fast the monotonic clock of the host runs, compared with the clock of the simulation. Default 1. A sleep that has begun
+   * before the clock gets faster can end late.
+   */
+  readonly setClockRate: (rate: number) => Effect.Effect<void>
+  /**
+   * Pauses the host, as a hypervisor pauses a virtual machine: no process runs, and the monotonic clock of the host stands still.
+   * Nothing on the host can notice it. For a pause that its clock counts, stop the processes by `freeze`.
+   */
+  readonly pause: Effect.Effect<void>
+  /** Lets a paused host continue. */
+  readonly unpause: Effect.Effect<void>
   /** The pids of the processes that hold an exclusive kernel lock on a path. */
   readonly lockHolders: (path: string) => ReadonlyArray<number>
   /** The number of open files of each program that has open files. The key is the `serial` of the program. */
@@ -144,10 +157,14 @@ export interface Options {
 
 /** The settings of a host that a test can change. Each change is added to the trace, except a change by `setIntercept`. */
 const settingsOf = (
-  kernel: SimulatedKernel.SimulatedKernel
+  kernel: SimulatedKernel.SimulatedKernel,
+  clock: Clock.Clock
 ): Pick<
   SimulatedHost,
   | "stepWallClock"
+  | "setClockRate"
+  | "pause"
+  | "unpause"
   | "setLocking"
   | "setCapacity"
   | "setMaxInodes"
@@ -157,12 +174,23 @@ const settingsOf = (
 > => {
   const set = (what: string, change: () => void) =>
     Effect.zipRight(SimulatedKernel.note(kernel, undefined, what), Effect.sync(change))
+  const changeClock = (to: Parameters<typeof HostClock.change>[2]) =>
+    HostClock.change(kernel.hostClock, clock.unsafeCurrentTimeNanos(), to)
 
   return {
     stepWallClock: (by, direction) =>
       set(`wall clock ${direction} by ${Duration.format(by)}`, () => {
         kernel.wallClockStep += (direction === "forward" ? 1 : -1) * Duration.toMillis(by)
       }),
+    setClockRate: (rate) => set(`clock at ${rate} times the speed`, () => changeClock({ rate })),
+    pause: set("pauses", () => {
+      changeClock({ isPaused: true })
+      kernel.hostClock.power.unsafeClose()
+    }),
+    unpause: set("continues", () => {
+      changeClock({ isPaused: false })
+      kernel.hostClock.power.unsafeOpen()
+    }),
     setLocking: (locking) =>
       set(`kernel locks: ${locking}`, () => {
         kernel.locking = locking
@@ -204,7 +232,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
     const scheduler = options.scheduler ?? SimulatedClock.schedulerOf(clock) ?? SimulatedScheduler.make()
     const processes = makeProcessRegister(kernel, ports)
     const programs = SimulatedPrograms.make(kernel, ports, scheduler, processes)
-    const platformOf = makePlatform(kernel, ports, processes, programs)
+    const platformOf = makePlatform(kernel, ports, processes, programs, clock)
     const spawn = spawnProgram(kernel, scheduler, processes, platformOf)
 
     return {
@@ -241,7 +269,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         new Map(
           [...kernel.processes].filter(({ files }) => files.size > 0).map(({ files, serial }) => [serial, files.size])
         ),
-      ...settingsOf(kernel),
+      ...settingsOf(kernel, clock),
       trace: () => kernel.trace
     }
   })

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as HostClock from "./HostClock.ts"
 
 /**
  * The operating system that is simulated.
@@ -121,6 +122,12 @@ export interface KernelProcess {
   readonly gate: Effect.Latch
   /** A latch that opens when the program has ended, for any reason. */
   readonly gone: Effect.Latch
+  /**
+   * The monotonic clock of the host, which tells whether the host is paused.
+   *
+   * @internal
+   */
+  readonly hostClock: HostClock.HostClock
   readonly files: Map<number, OpenFile>
 }
 
@@ -208,6 +215,12 @@ export interface SimulatedKernel {
   locking: "works" | "absent" | "refused" | "grants everything"
   /** How far the wall clock has been stepped, in milliseconds. */
   wallClockStep: number
+  /**
+   * The monotonic clock of the host.
+   *
+   * @internal
+   */
+  readonly hostClock: HostClock.HostClock
   intercept: Intercept
   nextInode: number
   nextFd: number
@@ -246,6 +259,7 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
     hidePids: false,
     locking: "works",
     wallClockStep: 0,
+    hostClock: HostClock.make(),
     intercept: () => Effect.succeedNone,
     nextInode: 2,
     nextFd: 3,
@@ -331,6 +345,14 @@ export const note = (
  */
 export const dead: Effect.Effect<never> = Effect.async(() => {})
 
+/**
+ * Waits until a process runs: it is not stopped by SIGSTOP, and its host is not paused.
+ *
+ * @internal
+ */
+export const running = ({ gate, hostClock }: KernelProcess): Effect.Effect<void> =>
+  Effect.suspend(() => hostClock.isPaused ? Effect.zipRight(hostClock.power.await, gate.await) : gate.await)
+
 const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<SystemCall, "serial" | "pid">) =>
   Effect.gen(function*() {
     if (process.state !== "running") return yield* dead
@@ -341,7 +363,7 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     // takes longer than the call itself.
     const fate = yield* Exit.isExit(intercepted) ? intercepted : Effect.withClock(intercepted, process.clock)
     yield* Effect.yieldNow()
-    yield* process.gate.await
+    yield* running(process)
     // During the steps above, the interceptor or another process may have ended this process.
     if (process.state !== "running") return yield* dead
     return fate

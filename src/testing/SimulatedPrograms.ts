@@ -125,7 +125,7 @@ const noticed = <A>(process: SimulatedKernel.KernelProcess, event: Effect.Effect
   Effect.zipLeft(
     event,
     Effect.zipRight(
-      process.gate.await,
+      SimulatedKernel.running(process),
       Effect.suspend(() => process.state === "running" ? Effect.void : SimulatedKernel.dead)
     )
   )

@@ -6,11 +6,13 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as HostClock from "./HostClock.ts"
 import type { Requirements } from "./ProcessPlatform.ts"
 import type { ProcessRegister } from "./ProcessRegister.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
@@ -27,18 +29,36 @@ export const processClock = (
   process: SimulatedKernel.KernelProcess
 ): Clock.Clock => {
   const { clock } = process
+  const { hostClock } = kernel
+  const nanos = () => HostClock.at(hostClock, clock.unsafeCurrentTimeNanos())
+  /** Sleeps by the clock of the host, whose speed can change meanwhile. */
+  const sleepUntil = (end: bigint): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const left = end - nanos()
+      if (left <= 0n) return Effect.void
+      const { changes } = hostClock
+      const part = hostClock.isPaused
+        ? hostClock.power.await
+        : clock.sleep(Duration.nanos(HostClock.stretch(hostClock, left)))
+      return Effect.flatMap(
+        part,
+        () => hostClock.changes === changes && !hostClock.isPaused ? Effect.void : sleepUntil(end)
+      )
+    })
   const wall = () => clock.unsafeCurrentTimeMillis() + kernel.wallClockStep
   return {
     [Clock.ClockTypeId]: Clock.ClockTypeId,
     unsafeCurrentTimeMillis: wall,
     currentTimeMillis: Effect.sync(wall),
-    unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
-    currentTimeNanos: clock.currentTimeNanos,
+    unsafeCurrentTimeNanos: nanos,
+    currentTimeNanos: Effect.sync(nanos),
     sleep: (duration) =>
-      clock.sleep(duration).pipe(
-        Effect.zipRight(process.gate.await),
-        Effect.zipRight(Effect.suspend(() => process.state === "running" ? Effect.void : SimulatedKernel.dead))
-      )
+      (Duration.isFinite(duration)
+        ? Effect.suspend(() => sleepUntil(nanos() + Duration.unsafeToNanos(duration)))
+        : clock.sleep(duration)).pipe(
+          Effect.zipRight(SimulatedKernel.running(process)),
+          Effect.zipRight(Effect.suspend(() => process.state === "running" ? Effect.void : SimulatedKernel.dead))
+        )
   }
 }
 

@@ -334,6 +334,28 @@ const golden: ReadonlyArray<Golden> = [
     next: { status: "gateway status", stop: "gateway stop", run: "gateway run" }
   },
   {
+    what: "LeadershipLost",
+    error: new Errors.LeadershipLost({ lease: "reports", reason: "it was not renewed within 10s", fencingToken: 7n }),
+    lines: [
+      "GatewayLockError: lost leadership of reports: it was not renewed within 10s",
+      "  lease: reports",
+      "  to look at it: gateway status",
+      "  to start again: gateway run"
+    ],
+    next: { status: "gateway status", run: "gateway run" }
+  },
+  {
+    what: "LeaseUnavailable",
+    error: new Errors.LeaseUnavailable({ lease: "reports", store: "postgresql://db/app", reason: "permission denied" }),
+    lines: [
+      "GatewayLockError: failed to use lease reports at postgresql://db/app: permission denied",
+      "  lease: reports",
+      "  store: postgresql://db/app",
+      "  to check it: gateway doctor"
+    ],
+    next: { doctor: "gateway doctor" }
+  },
+  {
     what: "OwnerHealthy under launchd",
     error: new Errors.OwnerHealthy({
       supervisor: "launchd",

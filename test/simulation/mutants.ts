@@ -11,6 +11,7 @@ import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { execMutants } from "../exec/mutants.ts"
+import { leaderMutants } from "../leader/mutants.ts"
 import type { habitats } from "./scenario.ts"
 
 export interface Mutant {
@@ -354,9 +355,9 @@ const split = (id: string): readonly [file: string, mutant: string | undefined] 
 }
 
 const changesOf = (name: string): Mutant["changes"] =>
-  [...mutants, ...spawnMutants, ...execMutants].filter((mutant) => mutant.name === name).flatMap(({ changes }) =>
-    changes
-  )
+  [...mutants, ...spawnMutants, ...execMutants, ...leaderMutants].filter((mutant) => mutant.name === name).flatMap((
+    { changes }
+  ) => changes)
 
 const mutate = (code: string, file: string, name: string): string =>
   changesOf(name)
@@ -422,7 +423,13 @@ export const mutantSources = () => ({
       const subjects = loaders([unchanged, ...mutants.map(({ name }) => name)], "test/simulation/subject.ts")
       const places = loaders(spawnMutants.map(({ name }) => name), "test/internal/places.ts")
       const execs = loaders([unchanged, ...execMutants.map(({ name }) => name)], "test/exec/subject.ts")
-      return `export const load = {${subjects}}\nexport const loadPlaces = {${places}}\nexport const loadExec = {${execs}}`
+      const leaders = loaders([unchanged, ...leaderMutants.map(({ name }) => name)], "test/leader/subject.ts")
+      return [
+        `export const load = {${subjects}}`,
+        `export const loadPlaces = {${places}}`,
+        `export const loadExec = {${execs}}`,
+        `export const loadLeader = {${leaders}}`
+      ].join("\n")
     }
     const [file, mutant] = split(id)
     return mutant === undefined ? undefined : mutate(readFileSync(file, "utf8"), file, mutant)

@@ -31,6 +31,14 @@ describe("npm run test:soak", () => {
       assert.strictEqual(Number(status), 0)
     }))
 
+  it.live("plays elections with --lease", () =>
+    Effect.gen(function*() {
+      const { status, stderr, stdout } = yield* soak("--lease", "--runs", "4", "--seed", "3")
+      assert.strictEqual(stderr, "")
+      assert.match(stdout, /\nno violation in 4 schedules, seeds 3 to 3, .+\n$/)
+      assert.strictEqual(Number(status), 0)
+    }))
+
   it.live("refuses what is no number", () =>
     Effect.gen(function*() {
       const { status, stderr } = yield* soak("--runs", "many")

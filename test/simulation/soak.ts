@@ -1,6 +1,6 @@
 /**
- * `npm run test:soak [-- --runs N] [--seed S]`: tests the property of `guard.test.ts` with a hundred thousand scenarios, on all
- * cores.
+ * `npm run test:soak [-- --lease] [--runs N] [--seed S]`: tests the property of `guard.test.ts` with a hundred thousand scenarios, on
+ * all cores. With `--lease`, the property of `test/leader/simulation.test.ts`.
  *
  * Prints its progress, and at the end the number of runs, the seeds and the time. If a scenario breaks a rule of `check.ts`,
  * prints the violation with its seed, path and log. The exit status is 0 if there was no violation.
@@ -29,16 +29,20 @@ const options = Effect.gen(function*() {
     try: () =>
       parseArgs({
         args: process.argv.slice(2),
-        options: { runs: { type: "string", default: "100000" }, seed: { type: "string" } }
+        options: {
+          lease: { type: "boolean", default: false },
+          runs: { type: "string", default: "100000" },
+          seed: { type: "string" }
+        }
       }),
-    catch: (cause) => new SoakFailed({ message: `${cause}; options: --runs N, --seed S` })
+    catch: (cause) => new SoakFailed({ message: `${cause}; options: --lease, --runs N, --seed S` })
   })
-  const { runs, seed = String(yield* Random.nextIntBetween(1, 2 ** 30)) } = values
+  const { lease, runs, seed = String(yield* Random.nextIntBetween(1, 2 ** 30)) } = values
   if (!/^[1-9]\d{0,8}$/.test(runs)) {
     return yield* new SoakFailed({ message: `--runs ${runs}: not a number from 1 to 999999999` })
   }
   if (!/^\d{1,10}$/.test(seed)) return yield* new SoakFailed({ message: `--seed ${seed}: not a number` })
-  return { runs: Number(runs), seed: Number(seed) }
+  return { lease, runs: Number(runs), seed: Number(seed) }
 })
 
 /**
@@ -57,10 +61,10 @@ const since = (began: bigint) =>
   Effect.map(Clock.currentTimeNanos, (now) => Duration.format(Duration.seconds(Math.round(Number(now - began) / 1e9))))
 
 const soak = Effect.gen(function*() {
-  const { runs, seed } = yield* options
+  const { lease, runs, seed } = yield* options
   const fs = yield* FileSystem.FileSystem
   const file = yield* Bundle.file(
-    new URL("soakShard.ts", import.meta.url),
+    new URL(lease ? "../leader/soakShard.ts" : "soakShard.ts", import.meta.url),
     yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-soak-" })
   )
   const cores = availableParallelism()

@@ -1,0 +1,128 @@
+/**
+ * The rules that no schedule may break, whatever leaders believe. `simulate.ts` records what the judge looks at.
+ */
+import type { JournalEntry, ResourceWrite } from "../../src/testing/SimulatedLeaseStore.ts"
+import { type Scenario, times } from "./scenario.ts"
+
+/** A broken rule, in words. */
+export type Broken = string
+
+/** The time in which the work of one leader ran. */
+export interface Tenure {
+  readonly host: string
+  readonly fencingToken: bigint
+  readonly from: number
+  /** `undefined`: it still runs. */
+  to: number | undefined
+  /** The pauses of its process or host. */
+  readonly pauses: ReadonlyArray<Pause>
+}
+
+export interface Pause {
+  readonly from: number
+  readonly to: number
+  /** Whether the clock of the host stood still. Then the deadline of a leader is later by as much. */
+  readonly stopsClock: boolean
+}
+
+export interface Loss {
+  readonly host: string
+  readonly at: number
+  readonly error: string
+}
+
+export interface Record {
+  readonly scenario: Scenario
+  readonly journal: ReadonlyArray<JournalEntry>
+  readonly writes: ReadonlyArray<ResourceWrite>
+  readonly tenures: ReadonlyArray<Tenure>
+  readonly losses: ReadonlyArray<Loss>
+  /** What went wrong, and when. An empty host: for all hosts. */
+  readonly faults: ReadonlyArray<{ readonly host: string; readonly from: number; readonly to: number }>
+}
+
+/** How late a timer may run, by the assumptions of the lease. */
+const schedulingDelay = 300
+
+/**
+ * The times in which the work of a leader may have acted. A pause breaks the assumptions: a process that continues may act until its
+ * timers run and its work has stopped. So the time from the beginning of a pause until then is left out, and only fencing is judged.
+ */
+const actsIn = ({ from, pauses, to = Number.POSITIVE_INFINITY }: Tenure): ReadonlyArray<readonly [number, number]> => {
+  let parts: ReadonlyArray<readonly [number, number]> = [[from, to]]
+  for (const pause of pauses) {
+    const left = pause.stopsClock ? times.renewDeadline : 0
+    const end = pause.to + schedulingDelay + (left + times.stopTimeout) * 1.01
+    parts = parts.flatMap(([from, to]) =>
+      [[from, Math.min(to, pause.from)] as const, [Math.max(from, end), to] as const].filter(([from, to]) => from < to)
+    )
+  }
+  return parts
+}
+
+/** I1: a leader has stopped before another one is granted the lease. */
+const oneLeader = ({ journal, tenures }: Record): ReadonlyArray<Broken> => {
+  const grants = new Map(
+    journal.filter(({ what }) => what === "granted").map((grant) => [grant.fencingToken, grant.at])
+  )
+  return tenures.flatMap((tenure) =>
+    tenures.flatMap((other) => {
+      if (other.from < tenure.from || other === tenure) return []
+      const grantedAt = grants.get(other.fencingToken) ?? other.from
+      const acts = actsIn(tenure).find(([, to]) => grantedAt < to)
+      return acts === undefined
+        ? []
+        : [
+          `host ${other.host} was granted ${other.fencingToken} at ${grantedAt} while host ${tenure.host} acted until ${
+            acts[1]
+          }`
+        ]
+    })
+  )
+}
+
+/** I2: the newest token is accepted, and no older one after it. Also: no two leaders have the same token. */
+const fenced = ({ tenures, writes }: Record): ReadonlyArray<Broken> => {
+  let highest = 0n
+  const broken: Array<Broken> = []
+  for (const { at, fencingToken, isAccepted } of writes) {
+    if (isAccepted && fencingToken < highest) {
+      broken.push(`a write with ${fencingToken} at ${at} after one with ${highest}`)
+    }
+    if (!isAccepted && fencingToken >= highest) {
+      broken.push(`a write with the newest token ${fencingToken} is refused at ${at}`)
+    }
+    if (isAccepted && fencingToken > highest) highest = fencingToken
+  }
+  if (new Set(tenures.map(({ fencingToken }) => fencingToken)).size < tenures.length) {
+    broken.push("two leaders have the same token")
+  }
+  return broken
+}
+
+/** I3: tokens strictly grow, also those that a failover has lost. */
+const growing = ({ journal }: Record): ReadonlyArray<Broken> => {
+  const grants = journal.filter(({ what }) => what === "granted")
+  return grants.flatMap(({ fencingToken }, index) => {
+    const before = grants[index - 1]?.fencingToken ?? 0n
+    return fencingToken > before ? [] : [`${fencingToken} is granted after ${before}`]
+  })
+}
+
+/** I5: nobody loses the lease without a fault. A fault can show as late as a deadline later. */
+const causeless = ({ faults, losses }: Record): ReadonlyArray<Broken> =>
+  losses.flatMap(({ at, error, host }) => {
+    const isExplained = faults.some((fault) =>
+      (fault.host === "" || fault.host === host)
+      && fault.from <= at
+      && at <= fault.to + times.renewDeadline + 2 * times.attemptTimeout + times.stopTimeout + schedulingDelay
+    )
+    return isExplained ? [] : [`host ${host} lost the lease at ${at} without a fault: ${error}`]
+  })
+
+export const judge = (record: Record): ReadonlyArray<Broken> => [
+  ...oneLeader(record),
+  ...fenced(record),
+  ...growing(record),
+  ...causeless(record)
+]
