@@ -4,7 +4,7 @@
  * `Effect.addFinalizer` and `Effect.acquireRelease` (Effect 3.22.4; internal/fiberRuntime.ts) run a finalizer with the fiber
  * references of the fiber that acquired the resource. For each finalizer, they compute the difference to the references of the
  * closing fiber, in both directions, and compare each service of the context for it. A start of `gateway exec` had twenty such
- * finalizers, which took a seventh of what it needs beyond a refused start.
+ * finalizers, which took a fifth of what it needed beyond a refused start.
  *
  * The finalizers here run with the fiber references of the fiber that closes the scope. One of these references is the set of
  * loggers. So a finalizer that logs needs a scope that is closed by this library itself, not by the user's program.
