@@ -42,6 +42,12 @@ describe("the judge of elections", () => {
     assert.lengthOf(of({ tenures: [{ ...led("0", 1n, 11, 60_000), pauses }, led("1", 2n, 101)] }), 1)
   })
 
+  it("accuses no leader of a grant before its own, whose answer came late to a paused process", () => {
+    const pauses = [{ from: 50, to: 120, stopsClock: true }]
+    const tenures = [led("1", 2n, 101), { ...led("0", 1n, 121, 122), pauses }]
+    assert.deepStrictEqual(of({ tenures }), [])
+  })
+
   it("accuses tokens that fall or come twice, and resources that accept or refuse the wrong one", () => {
     assert.lengthOf(of({ journal: [granted(10, "0", 2n), granted(100, "1", 2n)] }), 1)
     assert.include(of({ tenures: [led("0", 1n, 11, 99), led("1", 1n, 101)] }), "two leaders have the same token")

@@ -69,7 +69,8 @@ const oneLeader = ({ journal, tenures }: Record): ReadonlyArray<Broken> => {
   )
   return tenures.flatMap((tenure) =>
     tenures.flatMap((other) => {
-      if (other.from < tenure.from || other === tenure) return []
+      // By token, not by time: a process that was paused can learn of its grant after the next leader.
+      if (other.fencingToken <= tenure.fencingToken) return []
       const grantedAt = grants.get(other.fencingToken) ?? other.from
       const acts = actsIn(tenure).find(([, to]) => grantedAt < to)
       return acts === undefined
