@@ -37,6 +37,8 @@ export interface Record {
   readonly writes: ReadonlyArray<ResourceWrite>
   readonly tenures: ReadonlyArray<Tenure>
   readonly losses: ReadonlyArray<Loss>
+  /** When a leader crashed while other processes were candidates. */
+  readonly crashes: ReadonlyArray<number>
   /** What went wrong, and when. An empty host: for all hosts. */
   readonly faults: ReadonlyArray<{ readonly host: string; readonly from: number; readonly to: number }>
 }
@@ -67,7 +69,8 @@ const oneLeader = ({ journal, tenures }: Record): ReadonlyArray<Broken> => {
   )
   return tenures.flatMap((tenure) =>
     tenures.flatMap((other) => {
-      if (other.from < tenure.from || other === tenure) return []
+      // By token, not by time: a process that was paused can learn of its grant after the next leader.
+      if (other.fencingToken <= tenure.fencingToken) return []
       const grantedAt = grants.get(other.fencingToken) ?? other.from
       const acts = actsIn(tenure).find(([, to]) => grantedAt < to)
       return acts === undefined
@@ -109,6 +112,19 @@ const growing = ({ journal }: Record): ReadonlyArray<Broken> => {
   })
 }
 
+/** I4: after a crash and without another fault or event, a candidate is granted the lease in time. */
+const succeeded = ({ crashes, faults, journal, scenario }: Record): ReadonlyArray<Broken> => {
+  // A transaction that is still open delays a takeover, as documented.
+  if (scenario.services.some(({ writeTakes }) => writeTakes > times.attemptTimeout / 2)) return []
+  const bound = times.duration + times.renewInterval + times.attemptTimeout
+  return crashes.flatMap((crash) => {
+    const isDisturbed = faults.some(({ from, to }) => from <= crash + bound && crash - bound <= to)
+      || scenario.events.some(({ at }) => at !== crash && Math.abs(at - crash) <= bound)
+    const isTaken = journal.some(({ at, what }) => what === "granted" && crash <= at && at <= crash + bound)
+    return isDisturbed || isTaken ? [] : [`nobody leads within ${bound} ms of the crash at ${crash}`]
+  })
+}
+
 /** I5: nobody loses the lease without a fault. A fault can show as late as a deadline later. */
 const causeless = ({ faults, losses }: Record): ReadonlyArray<Broken> =>
   losses.flatMap(({ at, error, host }) => {
@@ -124,5 +140,6 @@ export const judge = (record: Record): ReadonlyArray<Broken> => [
   ...oneLeader(record),
   ...fenced(record),
   ...growing(record),
+  ...succeeded(record),
   ...causeless(record)
 ]

@@ -95,6 +95,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     const tenures: Array<Tenure> = []
     const losses: Array<Loss> = []
     const faults: Array<{ readonly host: string; readonly from: number; readonly to: number }> = []
+    const crashes: Array<number> = []
     const broken: Array<Broken> = []
     const actors: Array<Actor> = []
     const resource = store.resource()
@@ -260,7 +261,11 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     const happen = (what: Happening): Effect.Effect<unknown> => {
       switch (what._tag) {
         case "Kill":
-          return on(what.victim, (process) => process.kill)
+          return on(what.victim, (process, actor) => {
+            const isLeader = actor.tenure !== undefined && actor.tenure.to === undefined
+            if (isLeader && actors.filter(isRunning).length > 1) crashes.push(now())
+            return process.kill
+          })
         case "Interrupt":
           return on(what.victim, (process) => process.interrupt)
         case "Freeze":
@@ -332,7 +337,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     yield* TestClock.adjust(times.stopTimeout + times.attemptTimeout + 2 * scenario.lateness)
     return [
       ...broken,
-      ...judge({ scenario, journal: store.journal(), writes: resource.writes(), tenures, losses, faults })
+      ...judge({ scenario, journal: store.journal(), writes: resource.writes(), tenures, losses, crashes, faults })
     ]
   })
 
