@@ -9,6 +9,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
+import { codeOf } from "../internal/errno.ts"
 
 /** How many processes are read before other fibers get a turn. */
 const processesAtOnce = 16
@@ -30,13 +31,24 @@ export interface OpenFile {
   readonly target: string
 }
 
-/** The open files of one process. Empty if they cannot be read. */
-export const openFiles = (pid: number): ReadonlyArray<OpenFile> =>
-  attempt(() => Fs.readdirSync(folderOf(pid)), []).flatMap((fd) => {
+/**
+ * The open files of one process. Empty if they cannot be read.
+ *
+ * Without the right to trace a process (ptrace(2), `PTRACE_MODE_READ_FSCREDS`), no link can be read. In a container, root can still
+ * list the names of the links. So after the first link that is denied, the others are not tried: each would make an exception.
+ */
+export const openFiles = (pid: number): ReadonlyArray<OpenFile> => {
+  const files: Array<OpenFile> = []
+  for (const fd of attempt(() => Fs.readdirSync(folderOf(pid)), [])) {
     const link = `${folderOf(pid)}/${fd}`
-    const target = attempt(() => Fs.readlinkSync(link), "")
-    return target === "" ? [] : [{ link, target }]
-  })
+    try {
+      files.push({ link, target: Fs.readlinkSync(link) })
+    } catch (cause) {
+      if (codeOf(cause) === "EACCES") break
+    }
+  }
+  return files
+}
 
 /** The file name of the program that a process runs, without arguments. `undefined` if it cannot be read. */
 export const commandOf = (pid: number): string | undefined =>
