@@ -3,7 +3,7 @@
  * literal, and plain JavaScript has no such check. Without this module, a misspelt option would be ignored.
  */
 import * as Effect from "effect/Effect"
-import { suggest } from "../internal/suggest.ts"
+import { suggestOption } from "../internal/suggest.ts"
 import type { LockOptions } from "../lock/LockFileOptions.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 import type { LimitOptions } from "../server/ListenerOptions.ts"
@@ -55,21 +55,9 @@ const groups: ReadonlyArray<readonly [name: "lock" | "health" | "limits", known:
   ["limits", Object.keys(limits).map((name) => `limits.${name}`)]
 ]
 
-const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
-
-/**
- * A hint that names the option that was probably meant, or an empty string. Compares the whole name, and then its last word,
- * with the options in `known` and in all groups.
- */
-const suggestion = (name: string, known: ReadonlyArray<string>): string => {
-  const all = [...known, ...groups.flatMap(([, names]) => names)]
-  const spellings = new Map([
-    ...all.map((name) => [lastWord(name), name] as const),
-    ...all.map((name) => [name, name] as const)
-  ])
-  const near = suggest(name, spellings.keys()) ?? suggest(lastWord(name), spellings.keys())
-  return near === undefined ? "" : `; did you mean ${spellings.get(near)}?`
-}
+/** A hint that names the option which was probably meant, of `known` and of all groups. */
+const suggestion = (name: string, known: ReadonlyArray<string>): string =>
+  suggestOption(name, [...known, ...groups.flatMap(([, names]) => names)])
 
 /** The error for an unknown option. It does not show the value, which may be a secret under a misspelt name. */
 const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>

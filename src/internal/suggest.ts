@@ -44,3 +44,18 @@ export const suggest = (typed: string, known: Iterable<string>): string | undefi
   }
   return best?.word
 }
+
+const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
+
+/**
+ * A hint that names the option which was probably meant, or an empty string. Compares the whole name, and then its last word, with
+ * all names, such as `lock.timeout`. Of two options with the same last word, the first one is suggested.
+ */
+export const suggestOption = (name: string, all: ReadonlyArray<string>): string => {
+  const spellings = new Map([
+    ...all.toReversed().map((name) => [lastWord(name), name] as const),
+    ...all.map((name) => [name, name] as const)
+  ])
+  const near = suggest(name, spellings.keys()) ?? suggest(lastWord(name), spellings.keys())
+  return near === undefined ? "" : `; did you mean ${spellings.get(near)}?`
+}

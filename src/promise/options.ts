@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { inspect } from "node:util"
-import { suggest } from "../internal/suggest.ts"
+import { suggestOption } from "../internal/suggest.ts"
 import { defaults as listenerDefaults } from "../server/ListenerOptions.ts"
 import { SettingInvalid, settings } from "../settings/GatewayConfig.ts"
 import { oneOf, type Setting } from "../settings/Setting.ts"
@@ -83,19 +83,6 @@ export const refuse = (setting: string, value: unknown, allowed: string, source 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
-const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
-
-/** The option that was probably meant. Compares the whole name, and then its last word, with the names of all options. */
-const meant = (name: string): string => {
-  const spellings = new Map([
-    // Of two options with one last word, the first one is suggested.
-    ...allNames.toReversed().map((name) => [lastWord(name), name] as const),
-    ...allNames.map((name) => [name, name] as const)
-  ])
-  const near = suggest(name, spellings.keys()) ?? suggest(lastWord(name), spellings.keys())
-  return near === undefined ? "" : `; did you mean ${spellings.get(near)}?`
-}
-
 /** Fails at the first name that is unknown. Does not show its value, which may be a secret under a misspelt name. */
 const checkNames = (group: string, value: object, known: ReadonlyArray<string>): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
@@ -106,7 +93,7 @@ const checkNames = (group: string, value: object, known: ReadonlyArray<string>):
         setting: name,
         source: "acquire",
         value: "(unknown option)",
-        allowed: `one of ${known.map((known) => `${group}${known}`).join(", ")}${meant(name)}`
+        allowed: `one of ${known.map((known) => `${group}${known}`).join(", ")}${suggestOption(name, allNames)}`
       })
     }
   })

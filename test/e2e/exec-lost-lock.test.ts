@@ -1,7 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
-import * as Fs from "node:fs/promises"
-import { fileURLToPath } from "node:url"
 import * as ProgramOfTest from "../fixtures/processes.ts"
 import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
@@ -15,20 +13,6 @@ const watchful = { lock: { recheckInterval: "200 millis" } }
 
 const newSite = Effect.tap(Gateways.newSite, (site) => Gateways.writeConfig(site, watchful))
 
-/** Replaces one of the two lock files by a file that another process has locked. Returns that process. */
-const takeLock = (site: Gateways.Site) =>
-  Effect.gen(function*() {
-    const other = `${site.root}/other`
-    yield* Effect.promise(() => Fs.writeFile(other, "a stranger's\n"))
-    const locker = yield* ProgramOfTest.run(process.execPath, [
-      fileURLToPath(new URL("../fixtures/locker.cjs", import.meta.url)),
-      other
-    ])
-    assert.strictEqual(yield* locker.line, "locked")
-    yield* Effect.promise(() => Fs.rename(other, Gateways.configLock(site)))
-    return locker
-  })
-
 /**
  * Lets another process take the lock from `gateway exec` (the wrapper). Checks that the wrapper ends with status 125, that the
  * processes `pids` have ended, and that the other process still runs.
@@ -40,7 +24,7 @@ const assertStopped = (
 ): Effect.Effect<Processes.Ended, never, Scope.Scope> =>
   Effect.gen(function*() {
     for (const pid of pids) assert.isFalse(yield* Execs.hasEnded(pid))
-    const stranger = yield* Effect.orDie(takeLock(site))
+    const stranger = yield* Gateways.takeLock(Gateways.configLock(site))
     yield* Execs.untilEnded(wrapper.pid)
     for (const pid of pids) assert.isTrue(yield* Execs.hasEnded(pid), `pid ${pid} still runs`)
     assert.isFalse(yield* Execs.hasEnded(stranger.pid), "the stranger was killed")

@@ -2,8 +2,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
-import * as Processes from "../fixtures/processes.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
@@ -116,15 +114,8 @@ describe("a running gateway", () => {
         const site = yield* Gateways.newSite
         const { gateway } = yield* startWatchful(site)
         const path = Gateways.configLock(site)
-        const other = `${site.root}/other`
-        yield* Effect.promise(() => Fs.writeFile(other, "a stranger's\n"))
-        const locker = yield* Processes.run(process.execPath, [
-          fileURLToPath(new URL("../fixtures/locker.cjs", import.meta.url)),
-          other
-        ])
-        assert.strictEqual(yield* locker.line, "locked")
-        const stranger = yield* Gateways.identityOf(other)
-        yield* Effect.promise(() => Fs.rename(other, path))
+        yield* Gateways.takeLock(path)
+        const stranger = yield* Gateways.identityOf(path)
 
         const ended = yield* gateway.ended
         assert.strictEqual(
@@ -136,7 +127,7 @@ describe("a running gateway", () => {
         assert.isTrue(yield* Ports.isFree(site.port))
         // The gateway had two lock files. It must not touch the file at `path`, which now belongs to another process, and must
         // remove its other lock file.
-        assert.deepStrictEqual(yield* Gateways.identityOf(path), { ...stranger, path })
+        assert.deepStrictEqual(yield* Gateways.identityOf(path), stranger)
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [Path.basename(path)])
       })
   )

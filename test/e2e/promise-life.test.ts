@@ -2,8 +2,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
-import * as ProgramOfTest from "../fixtures/processes.ts"
 import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
 import type * as Processes from "./support/processes.ts"
@@ -341,26 +339,13 @@ process.once("SIGTERM", () => setTimeout(() => server.close(() => void lock.rele
   )
 })
 
-/** Replaces the config's lock file by one that another process has locked. */
-const takeLock = (site: Gateways.Site) =>
-  Effect.gen(function*() {
-    const other = `${site.root}/other`
-    yield* Effect.promise(() => Fs.writeFile(other, "a stranger's\n"))
-    const locker = yield* ProgramOfTest.run(process.execPath, [
-      fileURLToPath(new URL("../fixtures/locker.cjs", import.meta.url)),
-      other
-    ])
-    assert.strictEqual(yield* Effect.orDie(locker.line), "locked")
-    yield* Effect.promise(() => Fs.rename(other, Gateways.configLock(site)))
-  }).pipe(Effect.orDie)
-
 const watchful = "options.lock = { recheckInterval: 200 }\n"
 
 /** Starts code that holds the lock, takes the lock from it, and returns how it ended. */
 const losing = (site: Gateways.Site, code: string): Effect.Effect<Processes.Ended, never, Scope.Scope> =>
   Effect.gen(function*() {
     const owner = yield* Promises.startListening(site, `${watchful}${code}`)
-    yield* takeLock(site)
+    yield* Gateways.takeLock(Gateways.configLock(site))
     return yield* owner.ended
   })
 

@@ -13,7 +13,6 @@ import * as Gateways from "../e2e/support/gateways.ts"
 import * as Ports from "../e2e/support/ports.ts"
 import * as Processes from "../e2e/support/processes.ts"
 import * as Program from "../e2e/support/program.ts"
-import * as ProgramOfTest from "../fixtures/processes.ts"
 import { noKernelLocks, unless } from "../fixtures/skips.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -141,16 +140,9 @@ const isGone = (place: Place, ended: Processes.Ended) =>
 
 const takeLock = (place: Place) =>
   Effect.gen(function*() {
-    const other = Path.join(place.folder, "other")
-    yield* Effect.promise(() => Fs.writeFile(other, "a stranger's\n"))
-    const locker = yield* ProgramOfTest.run(process.execPath, [
-      fileURLToPath(new URL("../fixtures/locker.cjs", import.meta.url)),
-      other
-    ])
-    assert.strictEqual(yield* locker.line, "locked")
     const name = (yield* Gateways.namesIn(locks(place))).find((name) => !name.includes("state"))
-    yield* Effect.promise(() => Fs.rename(other, Path.join(locks(place), name ?? "none")))
-  }).pipe(Effect.orDie)
+    yield* Gateways.takeLock(Path.join(locks(place), name ?? "none"))
+  })
 
 describe.concurrent("the example of gateway-lock/promise", () => {
   for (const example of examples) {

@@ -305,7 +305,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an inspector is taken for an owner",
     habitat: "starts that are watched",
-    caughtBy: 5,
+    caughtBy: 24,
     changes: [{
       file: kernelAttempt,
       from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",

@@ -8,6 +8,8 @@ import { createHash } from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as ProgramOfTest from "../../fixtures/processes.ts"
 import * as Ports from "./ports.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
@@ -302,3 +304,17 @@ export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effe
       return value
     })
   )
+
+/** Replaces a lock file by a file that another process has locked. Returns that process. */
+export const takeLock = (path: string): Effect.Effect<ProgramOfTest.Running, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const other = `${path}.other`
+    yield* Effect.promise(() => Fs.writeFile(other, "a stranger's\n"))
+    const locker = yield* ProgramOfTest.run(process.execPath, [
+      fileURLToPath(new URL("../../fixtures/locker.cjs", import.meta.url)),
+      other
+    ])
+    assert.strictEqual(yield* locker.line, "locked")
+    yield* Effect.promise(() => Fs.rename(other, path))
+    return locker
+  }).pipe(Effect.orDie)
