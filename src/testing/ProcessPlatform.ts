@@ -5,8 +5,9 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Platform } from "../Gateway.ts"
@@ -20,6 +21,7 @@ import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { PortOwners } from "../host/PortOwners.ts"
 import { ProbeTransport } from "../host/ProbeTransport.ts"
 import { ProcessEnd } from "../host/ProcessEnd.ts"
+import { ProcessFence } from "../host/ProcessFence.ts"
 import * as ProcessTable from "../host/ProcessTable.ts"
 import { SignalFailed, Signals } from "../host/Signals.ts"
 import { GroupIds, UserId } from "../host/UserId.ts"
@@ -153,6 +155,32 @@ const processEnd = (
     })
 })
 
+/** A fence that ends all programs of the process. It goes by the clock of the host, as the process itself does. */
+const processFence = (
+  end: ProcessRegister["endAll"],
+  process: SimulatedKernel.KernelProcess
+): ProcessFence["Type"] => ({
+  make: Effect.gen(function*() {
+    let killAt: bigint | undefined
+    const disarm = Effect.sync(() => {
+      killAt = undefined
+    })
+    yield* Effect.addFinalizer(() => disarm)
+    return {
+      disarm,
+      killAt: (moment) =>
+        Effect.gen(function*() {
+          killAt = moment
+          const wait = moment - (yield* Clock.currentTimeNanos)
+          yield* Effect.forkDaemon(Effect.gen(function*() {
+            yield* Effect.sleep(Duration.nanos(wait < 0n ? 0n : wait))
+            if (killAt === moment) yield* end(process, "gone", "is killed by its fence")
+          }))
+        })
+    }
+  })
+})
+
 const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: SimulatedKernel.KernelProcess) =>
   OpenLockFiles.of({
     paths: Effect.sync(() => {
@@ -196,7 +224,7 @@ const makeIds = (clock: Clock.Clock): Effect.Effect<string> => {
 export const makePlatform = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts,
-  { end }: ProcessRegister,
+  { end, endAll }: ProcessRegister,
   { servicesOf }: SimulatedPrograms,
   clock: Clock.Clock
 ): (
@@ -225,6 +253,7 @@ export const makePlatform = (
             PlatformFolders.make({ config: "/config", state: "/state" })
           ),
           Context.add(ProcessEnd, processEnd(end, process, listensForSigterm)),
+          Context.add(ProcessFence, processFence(endAll, process)),
           Context.add(HostPlatform, platform),
           Context.add(NativeFiles, SimulatedFiles.makeNativeFiles(kernel, process)),
           Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
