@@ -98,6 +98,7 @@ export const ofExecFailure = (error: unknown, conflict: number): Option.Option<n
       return Option.some(ExitStatus.timedOut)
     case "ExecUnavailable":
     case "NotifyUnknown":
+    case "WatchdogFailed":
       return Option.some(ExitStatus.wrapperFailed)
     case "SpawnFailed": {
       const why = hasProperty(error, "why") ? error.why : undefined

@@ -2,16 +2,18 @@
  * `gateway exec`: acquires the lock, runs any command, and releases the lock after the command has ended.
  */
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
 import { toUrl } from "../Address.ts"
 import * as Exec from "../exec/Exec.ts"
-import { BindFailed } from "../GatewayLockError.ts"
+import type { Lead } from "../exec/Lead.ts"
+import { BindFailed, type LeaseUnavailable } from "../GatewayLockError.ts"
 import * as ChildProgram from "../host/ChildProgram.ts"
+import type { WatchdogFailed } from "../host/CommandWatchdog.ts"
 import * as FileHolders from "../host/FileHolders.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import * as ReceivedSignals from "../host/ReceivedSignals.ts"
@@ -22,17 +24,16 @@ import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as InheritableSocket from "../server/node/InheritableSocket.ts"
 import { bindExclusively } from "../server/PortBinding.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
-import { decodeGiven, durationSetting, setting } from "../settings/Setting.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
-import { defaultStopTimeout } from "../supervisor/ServiceOptions.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import type * as Supervisor from "../supervisor/Supervisor.ts"
 import { extendTimeout, keepFed } from "../supervisor/SystemdNotify.ts"
 import * as UnitReadiness from "../supervisor/UnitReadiness.ts"
 import { spanned } from "../telemetry/spans.ts"
 import type { ExecCommandLine } from "./CommandLine.ts"
+import { checkPlatform, type Flags, parseFlags } from "./execFlags.ts"
 import { describePorts, describeRule, type Evidence, isReady, type Rule } from "./execReadiness.ts"
-import { Answered, EndedBySignal, ExitStatus } from "./ExitStatus.ts"
+import { Answered, EndedBySignal } from "./ExitStatus.ts"
 import {
   finalStatus,
   lockOptions,
@@ -44,97 +45,7 @@ import {
   supervision
 } from "./run.ts"
 
-/** `exec`, or one of its flags, is not available on this platform. */
-export class ExecUnavailable extends Data.TaggedError("ExecUnavailable")<{ readonly reason: string }> {
-  override get message() {
-    return this.reason
-  }
-}
-
-const readySetting = setting<LockFile.OwnerRecord.Ready>({
-  name: "readiness rule",
-  flag: "ready",
-  placeholder: "<rule>",
-  description: "when the command is ready",
-  allowed: "none, port, notify, or http:/ and the rest of a path",
-  default: "none",
-  decode: (raw) =>
-    raw === "none" || raw === "port" || raw === "notify"
-      ? Option.some(raw)
-      : typeof raw === "string" && raw.startsWith("http:/")
-      ? Option.some(`http:/${raw.slice("http:/".length)}` as const)
-      : Option.none()
-})
-
-const startTimeoutSetting = durationSetting({
-  name: "start timeout",
-  flag: "start-timeout",
-  description: "time limit for the command to become ready",
-  default: Duration.minutes(1)
-})
-
-const stopTimeoutSetting = durationSetting({
-  name: "stop timeout of exec",
-  flag: "stop-timeout",
-  description: "time from SIGTERM to SIGKILL",
-  default: defaultStopTimeout
-})
-
-const conflictSetting = setting<number>({
-  name: "conflict exit status",
-  flag: "conflict-exit-code",
-  placeholder: "<status>",
-  description: "exit status if the lock or the port is taken",
-  allowed: "a whole number from 0 to 255",
-  default: String(ExitStatus.taken),
-  decode: (raw) =>
-    typeof raw === "string" && /^\d{1,3}$/.test(raw) && Number(raw) <= 255 ? Option.some(Number(raw)) : Option.none()
-})
-
-/** Fails if `exec`, or one of its flags, is not available on a platform. */
-export const checkPlatform = (
-  { diesWithWrapper }: Pick<ExecCommandLine, "diesWithWrapper">,
-  platform: string
-): Effect.Effect<void, ExecUnavailable> => {
-  if (platform === "win32") {
-    return new ExecUnavailable({
-      reason: "exec is not available on Windows; run it in WSL, or use LockFile of the library"
-    })
-  }
-  return diesWithWrapper && platform !== "linux"
-    ? new ExecUnavailable({ reason: "--die-with-wrapper is available only on Linux; start exec without it" })
-    : Effect.void
-}
-
-const given = <A>(setting: Parameters<typeof decodeGiven<A>>[0], raw: string | undefined, otherwise: A) =>
-  raw === undefined
-    ? Effect.succeed(otherwise)
-    : decodeGiven(setting, { raw, source: `--${setting.flag ?? setting.name}` })
-
-/** The parsed flags of `exec`. */
-export interface Flags {
-  readonly ready: Option.Option<LockFile.OwnerRecord.Ready>
-  readonly startTimeout: Duration.Duration
-  readonly stopTimeout: Duration.Duration
-}
-
-/** Parses the flags of `exec`. Fails with `SettingInvalid` if a value is not allowed. */
-export const parseFlags = (command: ExecCommandLine) =>
-  Effect.gen(function*() {
-    const ready = command.ready === undefined
-      ? Option.none<LockFile.OwnerRecord.Ready>()
-      : Option.some(yield* decodeGiven(readySetting, { raw: command.ready, source: "--ready" }))
-    const flags: Flags = {
-      ready,
-      startTimeout: yield* given(startTimeoutSetting, command.startTimeout, Duration.minutes(1)),
-      stopTimeout: yield* given(stopTimeoutSetting, command.stopTimeout, defaultStopTimeout)
-    }
-    return flags
-  })
-
-/** The exit status for a lock or a port that is taken. */
-export const conflictStatus = (command: ExecCommandLine) =>
-  given(conflictSetting, command.conflictStatus, ExitStatus.taken)
+export { conflictStatus } from "./execFlags.ts"
 
 /**
  * The readiness rule that is written into the lock file's record. Other processes use this rule to judge whether the command is
@@ -276,26 +187,66 @@ const sockets = ({ address, passedSocket }: Start) =>
   })
 
 /**
+ * Waits until this host leads, and leads until the scope closes. Made only if a lease is configured, so that its code is not loaded
+ * otherwise.
+ */
+export type AwaitLead = (
+  lock: LockFile.LockFile["Type"]
+) => Effect.Effect<Lead, LeaseUnavailable | WatchdogFailed, Scope.Scope>
+
+/**
  * Acquires the lock, then probes the port once more. The start also probes the port before it waits for the lock, but another
  * program may bind the port during that wait.
  *
  * With `--listen`, binds the port instead of probing it, and starts the command with the sockets. Both are part of the attempt, so
- * that another owner of the port is treated as for `gateway run`. The command does not begin yet.
+ * that another owner of the port is treated as for `gateway run`. The command does not begin yet. With a lease, the port is bound
+ * only by a leader, because clients would wait for ever on a socket that no command accepts.
  */
-const acquire = (start: Start, command: ExecCommandLine, options: Exec.ExecOptions, rule: Rule) => {
+const acquire = (
+  start: Start,
+  command: ExecCommandLine,
+  options: Exec.ExecOptions,
+  rule: Rule,
+  bindsNow: boolean
+) => {
   const withPort = { ...lockOptions(start), mode: "exec" as const, ready: rule.name }
   const lock = command.hasPort ? withPort : { ...withPort, address: undefined }
   return Effect.gen(function*() {
     const context = yield* Layer.build(LockFile.layerWithProbes(lock))
-    if (!command.listens) yield* Effect.provide(ensurePortFree(lock), context)
-    const running = command.listens
-      ? Option.some(yield* Exec.start(options, sockets(start)).pipe(Effect.provide(context)))
-      : Option.none<Exec.Running>()
-    return { lock: Context.get(context, LockFile.LockFile), running }
+    const probePort = Effect.provide(ensurePortFree(lock), context)
+    /** Starts the command, with the bound sockets if it gets any. */
+    const startCommand = (options: Exec.ExecOptions) =>
+      Effect.provide(command.listens ? Exec.start(options, sockets(start)) : Exec.start(options), context)
+    if (!bindsNow) yield* probePort
+    const running = bindsNow ? Option.some(yield* startCommand(options)) : Option.none<Exec.Running>()
+    return { lock: Context.get(context, LockFile.LockFile), probePort, startCommand, running }
   }).pipe(
     spanned("gateway.start", { "gateway.profile": start.config.profile, "gateway.supervisor": start.verdict.kind })
   )
 }
+
+type Acquired = Effect.Effect.Success<ReturnType<typeof acquire>>
+
+/**
+ * Waits to lead, until a signal asks this process to end or the lock is lost. The wait can take days, so systemd is told that the
+ * service is ready, and the port is probed again afterwards.
+ */
+const awaitLeadership = (
+  { systemd }: Start,
+  { listens }: ExecCommandLine,
+  { lock, probePort }: Acquired,
+  awaitLead: AwaitLead,
+  signals: Queue.Dequeue<NodeJS.Signals>
+) =>
+  Effect.gen(function*() {
+    yield* systemd.notify("READY=1", "STATUS=waits to lead")
+    const lead = yield* awaitLead(lock).pipe(
+      Effect.raceFirst(askedToEnd(signals)),
+      Effect.raceFirst(lock.lost)
+    )
+    if (!(lead instanceof EndedBySignal) && !listens) yield* probePort
+    return lead
+  })
 
 /** Runs the command, or lets it begin if it was started with the lock, and returns how it ended. */
 const runChild = (
@@ -303,7 +254,7 @@ const runChild = (
   command: ExecCommandLine,
   options: Exec.ExecOptions,
   rule: Rule,
-  started: Option.Option<Exec.Running>
+  { running: started, startCommand }: Acquired
 ) =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
@@ -314,7 +265,7 @@ const runChild = (
       extendTimeout(Duration.sum(Duration.sum(options.readiness.startTimeout, options.stopTimeout), notifyMargin))
     )
     yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
-    const running = Option.isSome(started) ? started.value : yield* Exec.start(options)
+    const running = Option.isSome(started) ? started.value : yield* startCommand(options)
     const ended = yield* Exec.attend(running, options)
     return ended._tag === "Exited"
       ? new Answered({ status: ended.status })
@@ -330,14 +281,15 @@ const feedWatchdog = ({ systemd }: Start) =>
 
 /**
  * Runs the command after a start whose supervisor is known. Needs the services that start and signal processes, so that tests can
- * run it on a simulated host.
+ * run it on a simulated host. With `awaitLead`, the command runs only while this host leads.
  */
 export const execWith = (
   start: Start,
   command: ExecCommandLine,
   flags: Flags,
   environment: Readonly<Record<string, string | undefined>>,
-  rule: Rule
+  rule: Rule,
+  awaitLead?: AwaitLead
 ) =>
   Effect.gen(function*() {
     const { config } = start
@@ -348,13 +300,18 @@ export const execWith = (
     }
     const options = yield* execOptions(start, command, flags, environment, signals, rule)
     const recover = command.standby ? Recovery.standby : Recovery.recover
-    const acquired = yield* recover(acquire(start, command, options, rule), recoveryOptions(start)).pipe(
+    const bindsNow = command.listens && awaitLead === undefined
+    const acquired = yield* recover(acquire(start, command, options, rule, bindsNow), recoveryOptions(start)).pipe(
       Effect.raceFirst(askedToEnd(signals))
     )
     if (acquired instanceof EndedBySignal) return acquired
     yield* feedWatchdog(start)
+    const lead = awaitLead === undefined
+      ? undefined
+      : yield* awaitLeadership(start, command, acquired, awaitLead, signals)
+    if (lead instanceof EndedBySignal) return lead
     return yield* Effect.provideService(
-      runChild(start, command, options, rule, acquired.running),
+      runChild(start, command, { ...options, lead }, rule, acquired),
       LockFile.LockFile,
       acquired.lock
     )

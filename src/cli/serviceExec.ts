@@ -11,7 +11,7 @@ import { ServiceFailed } from "../supervisor/ServiceFailed.ts"
 import type { GuardedCommand, Manager } from "../supervisor/ServiceOptions.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import type { ExecCommandLine } from "./CommandLine.ts"
-import { checkPlatform, conflictStatus, ExecUnavailable, parseFlags } from "./exec.ts"
+import { checkPlatform, conflictStatus, ExecUnavailable, parseFlags } from "./execFlags.ts"
 import { notice } from "./Notice.ts"
 
 const platforms: Record<Manager, string> = { systemd: "linux", launchd: "darwin", schtasks: "win32" }

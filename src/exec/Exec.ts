@@ -8,7 +8,6 @@
  *
  * @since 0.1.0
  */
-import * as Array from "effect/Array"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -19,15 +18,18 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { type LockLost, LockUnavailable } from "../GatewayLockError.ts"
+import { type LeadershipLost, type LockLost, LockUnavailable } from "../GatewayLockError.ts"
 import { type ChildExit, ChildProgram, type SpawnFailed, type StartedChild } from "../host/ChildProgram.ts"
-import { FileHolders } from "../host/FileHolders.ts"
-import type { ProcessIdentity } from "../host/ProcessIdentity.ts"
+import type { WatchdogFailed } from "../host/CommandWatchdog.ts"
+import type { FileHolders } from "../host/FileHolders.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import { ReceivedSignals } from "../host/ReceivedSignals.ts"
-import { type Signal, Signals } from "../host/Signals.ts"
+import type { Signals } from "../host/Signals.ts"
 import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
+import { holdersOf, pipeDelay, stopChild, type StopOptions } from "./StopCommand.ts"
+
+export { stopChild } from "./StopCommand.ts"
 
 /**
  * The command had to become ready within `timeout`, but did not, so it was stopped.
@@ -74,14 +76,12 @@ export interface Readiness {
  * @since 0.1.0
  * @category models
  */
-export interface ExecOptions {
+export interface ExecOptions extends StopOptions {
   readonly command: string
   readonly args: ReadonlyArray<string>
-  /** The environment of the command. `run` adds only the two variables that name the lock and the instance. */
+  /** The environment of the command. `start` adds the variables that name the lock, the instance and the fencing token. */
   readonly env: Readonly<Record<string, string>>
   readonly readiness: Readiness
-  /** How long the command may take to end after SIGTERM. After that time, the command and its descendants get SIGKILL. */
-  readonly stopTimeout: Duration.Duration
   /** Whether the command inherits the lock's descriptors, which keep the kernel lock after a SIGKILL of this process. */
   readonly inheritsLock: boolean
   /** Whether signals are relayed to the process group of the command instead of the command alone. */
@@ -93,6 +93,9 @@ export interface ExecOptions {
   /** The queue of the signals that this process receives. The caller has started to listen for them. */
   readonly signals: Queue.Dequeue<NodeJS.Signals>
 }
+
+/** The errors of a command that has started. Those of a lease occur only with `lead`. */
+export type Failure = NotReady | LockLost | LockUnavailable | LeadershipLost | WatchdogFailed
 
 /** The services that `run` needs. */
 export type Requirements = LockFile | ChildProgram | ReceivedSignals | ProcessTable | FileHolders | Signals
@@ -106,127 +109,8 @@ const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule
 /** The pauses between two checks after the start timeout. They are longer, because checks are costly and may never succeed. */
 const later = Schedule.spaced("5 seconds")
 
-/** How long to wait for killed processes to end before a warning, and how long to wait for processes that were not found. */
-const killTimeout = Duration.seconds(2)
-
-/**
- * The pids of the processes that have inherited the lock's open file from the command. A daemon among them is found too, although
- * it is no longer a descendant of the command.
- */
-const holdersOf = ({ mark }: StartedChild) =>
-  Option.match(mark, {
-    onNone: () => Effect.succeed([]),
-    onSome: (mark) => Effect.flatMap(FileHolders, ({ holdersOf }) => holdersOf(mark))
-  })
-
-/** Sends a signal to these processes. A process that has ended is skipped, even if another process has its pid now. */
-const signalAll = (processes: ReadonlyArray<ProcessIdentity>, signal: Signal) =>
-  Effect.flatMap(
-    Signals,
-    ({ send }) => Effect.forEach(processes, (process) => Effect.ignore(send(process, signal)), { discard: true })
-  )
-
-const identifyAll = (pids: ReadonlyArray<number>) =>
-  Effect.flatMap(ProcessTable, ({ identify }) => Effect.forEach(pids, identify))
-
-/** These processes and all their descendants, children before parents. */
-const familyOf = (pids: ReadonlyArray<number>) =>
-  Effect.map(Effect.flatMap(ProcessTable, ({ tree }) => tree(pids)), Array.reverse)
-
-/** The command and all its descendants, children before parents. Empty if the command has ended. */
-const treeOf = (child: StartedChild): Effect.Effect<ReadonlyArray<ProcessIdentity>, never, ProcessTable> =>
-  Effect.flatMap(child.hasEnded, (hasEnded) => hasEnded ? Effect.succeed([]) : familyOf([child.pid]))
-
-const isAlive = (process: ProcessIdentity) =>
-  Effect.map(
-    Effect.flatMap(ProcessTable, ({ liveness }) => liveness(process)),
-    (liveness) => liveness === "Alive"
-  )
-
-/**
- * The pause between two checks whether a descendant still lives. Checks are needed, because the kernel reports only the end of
- * this process's own children.
- */
-const livenessInterval = Duration.millis(50)
-
-/**
- * How long to wait for `deserted` after a process has ended. `deserted` completes when every process that inherited a certain
- * pipe has closed it. The kernel closes the descriptors of an ended process one after the other, so this can take a moment.
- */
-const pipeDelay = Duration.millis(100)
-
-/** Completes when the command and the processes of `tree` have ended. */
-const treeEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
-  Effect.forEach(tree, (process) =>
-    isAlive(process).pipe(
-      Effect.repeat({ while: (isAlive) => isAlive, schedule: Schedule.spaced(livenessInterval) })
-    ), { discard: true }).pipe(Effect.zipRight(child.ended))
-
-/**
- * Completes when the command and the processes of `tree` have ended, and each process that inherited the lock's descriptors has ended
- * or has closed them.
- */
-const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
-  Effect.zipRight(treeEnded(child, tree), child.deserted)
-
-/**
- * Waits until processes that got SIGKILL have ended. SIGKILL does not end a process that is blocked in the kernel, for example by a
- * file server that does not answer. The wait has no time limit: after it, the lock file is removed, and the next start would run its
- * command beside the blocked process.
- */
-const awaitKilled = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
-  Effect.gen(function*() {
-    if (Option.isNone(yield* atMost(killTimeout)(treeEnded(child, tree)))) {
-      yield* Effect.logWarning(
-        `pid ${child.pid} or a process that it started is still running after SIGKILL, probably blocked in the kernel; waiting for its end`
-      )
-      yield* treeEnded(child, tree)
-    }
-    yield* atMost(killTimeout)(child.deserted)
-  })
-
-/**
- * Sends SIGKILL to the command and its descendants, the descendants first. If a parent died first, its children would get
- * another parent, and could no longer be found as descendants. SIGTERM may have ended some parents already. So `before`, the list
- * of the processes before SIGTERM, is searched too.
- */
-const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =>
-  Effect.gen(function*() {
-    const survivors = yield* Effect.filter(before, isAlive)
-    const family = yield* familyOf(survivors.map(({ pid }) => pid))
-    yield* signalAll([...family, ...(yield* treeOf(child))].filter(({ pid }) => pid !== child.pid), "SIGKILL")
-    yield* child.signal("SIGKILL", "group")
-    yield* child.signal("SIGKILL", "child")
-    if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
-    // A process that became a daemon is no longer a descendant. It is found by the lock's open file, which it inherited. A search
-    // by the lock's path could kill the wrong process: after a loss of the lock, another owner may have a new file at that path.
-    yield* signalAll(yield* identifyAll(yield* holdersOf(child)), "SIGKILL")
-  })
-
 /** The signals that ask a process to end. Many programs read their configuration again on SIGHUP, so SIGHUP is not one of them. */
 const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGINT", "SIGQUIT"])
-
-/** Sends SIGTERM to the processes that inherited the lock from a command that has ended. They are found by the open lock file. */
-const endInheritors = (child: StartedChild) =>
-  Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (inheritors) => signalAll(inheritors, "SIGTERM"))
-
-/**
- * Stops the command with SIGTERM. If the command or a process that it started still lives after `stopTimeout`, all of them get
- * SIGKILL. Then waits until they have ended.
- */
-export const stopChild = (
-  child: StartedChild,
-  { stopTimeout }: Pick<ExecOptions, "stopTimeout">
-): Effect.Effect<void, never, ProcessTable | FileHolders | Signals> =>
-  Effect.gen(function*() {
-    const before = yield* treeOf(child)
-    yield* child.signal("SIGCONT", "group")
-    yield* child.signal("SIGTERM", "group")
-    if (yield* child.hasEnded) yield* endInheritors(child)
-    if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return
-    yield* killTree(child, before)
-    yield* awaitKilled(child, before)
-  })
 
 /**
  * Relays signals to the command. If this process is in the foreground of a terminal, the kernel has already sent the signal of a
@@ -304,6 +188,8 @@ export interface Running {
   readonly child: StartedChild
   /** Whether the command and the processes that it left behind have ended. They need no stop then. */
   readonly isOver: Ref.Ref<boolean>
+  /** Whether the command leads a session of its own. */
+  readonly leadsSession: boolean
 }
 
 /**
@@ -330,11 +216,12 @@ const socketVariables = (sockets: ReadonlyArray<number>) =>
  * `sockets` are bound, passed to the command, and closed in this process, in one go. If this process kept a copy of a socket,
  * connections could queue on it after the command has ended, and no process would ever accept them.
  *
- * The command waits until `attend` lets it begin in two cases:
+ * The command waits until `attend` lets it begin in three cases:
  *
  * - Only the record enforces the lock. If the command began before the record names it, and this process were then killed, no
  *   record would name the running command. Another start could take over the lock.
  * - It gets sockets. It would otherwise begin while this process may still find that the start has failed.
+ * - It needs the leadership. If it began before the watchdog guards it, and this process were then killed, it would run on.
  *
  * @since 0.1.0
  * @category operations
@@ -348,6 +235,7 @@ export const start = <E = never, R = never>(
     const programs = yield* ChildProgram
     const { terminal } = yield* ReceivedSignals
     const newSession = (yield* terminal) === "None"
+    const { lead } = options
     const isOver = yield* Ref.make(false)
     const startWith = (descriptors: ReadonlyArray<number>) =>
       // The sockets are bound last, because Node would accept connections on them if anything waited for the event loop now.
@@ -359,25 +247,26 @@ export const start = <E = never, R = never>(
             ...options.env,
             ...socketVariables(sockets),
             GATEWAY_LOCK_PATH: lock.path,
-            GATEWAY_INSTANCE_ID: lock.instanceId
+            GATEWAY_INSTANCE_ID: lock.instanceId,
+            ...(lead === undefined ? {} : { GATEWAY_FENCING_TOKEN: String(lead.fencingToken) })
           },
           inherits: options.inheritsLock ? descriptors : [],
           sockets,
           newSession,
-          waits: lock.enforcement === "record" || sockets.length > 0
+          waits: lock.enforcement === "record" || sockets.length > 0 || lead !== undefined
         })).pipe(Effect.scoped)
     const child = yield* Effect.acquireRelease(
       lock.withDescriptors(startWith),
       (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(isOver))
     )
-    return { child, isOver }
+    return { child, isOver, leadsSession: newSession }
   })
 
 /**
  * Writes the command's pid into the lock file's record, and lets the command begin. Fails with `LockUnavailable` if the pid cannot be
  * written and only the record enforces the lock. If this process were then killed, no record would name the running command.
  */
-const begin = ({ child }: Running, { command, inheritsLock }: ExecOptions) =>
+const begin = ({ child, leadsSession }: Running, { command, inheritsLock, lead }: ExecOptions) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
     const { pid, startTime } = yield* Effect.flatMap(ProcessTable, ({ identify }) => identify(child.pid))
@@ -390,6 +279,14 @@ const begin = ({ child }: Running, { command, inheritsLock }: ExecOptions) =>
         path: lock.path,
         reason: `the pid of ${JSON.stringify(command)} could not be written into the lock files, so it was not started`
       })
+    }
+    if (lead !== undefined) {
+      yield* lead.guard({
+        process: { pid, ...(startTime === undefined ? {} : { startTime }) },
+        mark: child.mark,
+        leadsSession
+      })
+      yield* lead.check
     }
     yield* child.begin
   })
@@ -406,10 +303,12 @@ const begin = ({ child }: Running, { command, inheritsLock }: ExecOptions) =>
 export const attend = (
   running: Running,
   options: ExecOptions
-): Effect.Effect<ChildExit, NotReady | LockLost | LockUnavailable, Requirements | Scope.Scope> =>
+): Effect.Effect<ChildExit, Failure, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const { child, isOver } = running
     const lock = yield* LockFile
+    const { lead } = options
+    const lost = lead === undefined ? lock.lost : Effect.raceFirst(lock.lost, lead.lost)
     yield* begin(running, options)
     const wasAsked = yield* Deferred.make<void>()
     yield* relay(child, wasAsked, options)
@@ -421,11 +320,11 @@ export const attend = (
     )
     const ended = yield* child.ended.pipe(
       Effect.raceFirst(Deferred.await(failed)),
-      Effect.raceFirst(lock.lost)
+      Effect.raceFirst(lost)
     )
     yield* Fiber.interrupt(readiness)
     // Mostly the end of the pipe is seen before the end of the command, and there is nothing to wait for.
-    if (!(yield* child.isDeserted)) yield* Effect.raceFirst(awaitInheritors(child, wasAsked, options), lock.lost)
+    if (!(yield* child.isDeserted)) yield* Effect.raceFirst(awaitInheritors(child, wasAsked, options), lost)
     yield* Ref.set(isOver, true)
     return ended
   })
@@ -442,5 +341,5 @@ export const attend = (
  */
 export const run = (
   options: ExecOptions
-): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost | LockUnavailable, Requirements | Scope.Scope> =>
+): Effect.Effect<ChildExit, SpawnFailed | Failure, Requirements | Scope.Scope> =>
   Effect.flatMap(start(options), (running) => attend(running, options))

@@ -1,6 +1,6 @@
 /**
- * Programs that simulated processes start as their children, and the services `ChildProgram`, `ReceivedSignals` and `FileHolders`
- * of these processes.
+ * Programs that simulated processes start as their children, and the services `ChildProgram`, `ReceivedSignals`, `FileHolders`
+ * and `CommandWatchdog` of these processes.
  *
  * A program is an effect that runs in a process of its own. It has a pid, a parent, a process group and open files, and it acts on
  * signals as the kernel prescribes. A test gives each program a name, under which `ChildProgram` finds it.
@@ -16,6 +16,7 @@ import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import type { Address } from "../Address.ts"
 import { type ChildExit, ChildProgram, type ChildSpec, SpawnFailed, type StartedChild } from "../host/ChildProgram.ts"
+import { CommandWatchdog } from "../host/CommandWatchdog.ts"
 import { FileHolders } from "../host/FileHolders.ts"
 import { ReceivedSignals } from "../host/ReceivedSignals.ts"
 import { SignalFailed } from "../host/Signals.ts"
@@ -28,10 +29,11 @@ import * as SimulatedKernel from "./SimulatedKernel.ts"
 import type { SimulatedPorts } from "./SimulatedPorts.ts"
 import type { ProcessOptions } from "./SimulatedProcess.ts"
 import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
+import * as SimulatedWatchdog from "./SimulatedWatchdog.ts"
 import { processClock } from "./spawnProgram.ts"
 
 /** The services that `gateway exec` needs, in addition to those of `Requirements`. */
-export type ExecServices = ChildProgram | ReceivedSignals | FileHolders
+export type ExecServices = ChildProgram | ReceivedSignals | FileHolders | CommandWatchdog
 
 /** How a program starts another one. */
 export interface ForkOptions {
@@ -363,6 +365,15 @@ export const make = (
         )
     })
 
+  /** Starts a program without open files, in a session of its own. */
+  const launchFrom: SimulatedWatchdog.Launch = (process, program) =>
+    launch(machine, program, {
+      process,
+      spec: { command: "watchdog", args: [], env: {}, inherits: [], sockets: [], newSession: true, waits: false },
+      files: [],
+      options: { command: "node" }
+    })
+
   const here = (pid: number) =>
     SimulatedKernel.findProcess(kernel, { bootId: kernel.bootId, pidNamespace: "pid:[1]" }, pid)
 
@@ -390,7 +401,8 @@ export const make = (
     servicesOf: (process) =>
       Context.make(ChildProgram, childProgram(process)).pipe(
         Context.add(ReceivedSignals, receivedSignals(kernel, process)),
-        Context.add(FileHolders, fileHolders(kernel, process))
+        Context.add(FileHolders, fileHolders(kernel, process)),
+        Context.add(CommandWatchdog, SimulatedWatchdog.make(kernel, process, launchFrom))
       )
   }
 }

@@ -4,6 +4,7 @@
 import type { Mutant } from "../simulation/mutants.ts"
 
 const exec = "src/exec/Exec.ts"
+const stopCommand = "src/exec/StopCommand.ts"
 const cli = "src/cli/exec.ts"
 const owner = "src/stop/VerifiedOwner.ts"
 const kernelAttempt = "src/lock/KernelAttempt.ts"
@@ -53,25 +54,25 @@ export const execMutants = [
   {
     name: "the lock is released before the tree of the command has ended",
     changes: [{
-      file: exec,
-      from: "if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return",
-      to: "if (Option.isSome(yield* atMost(stopTimeout)(child.ended))) return"
+      file: stopCommand,
+      from: "if (yield* inTime(options, allEnded(child, before))) return",
+      to: "if (yield* inTime(options, child.ended)) return"
     }]
   },
   {
     name: "the port is not asked after the lock was acquired",
     changes: [{
       file: cli,
-      from: "if (!command.listens) yield* Effect.provide(ensurePortFree(lock), context)",
-      to: "if (lock.stateDir === \"\") yield* Effect.provide(ensurePortFree(lock), context)"
+      from: "if (!bindsNow) yield* probePort",
+      to: "if (lock.stateDir === \"\") yield* probePort"
     }]
   },
   {
     name: "the command begins before the record names it, without kernel locks",
     changes: [{
       file: exec,
-      from: "waits: lock.enforcement === \"record\" || sockets.length > 0",
-      to: "waits: sockets.length > 0"
+      from: "waits: lock.enforcement === \"record\" || sockets.length > 0 || lead !== undefined",
+      to: "waits: sockets.length > 0 || lead !== undefined"
     }]
   },
   {
@@ -85,7 +86,7 @@ export const execMutants = [
   {
     name: "daemons of the command are not searched for",
     changes: [{
-      file: exec,
+      file: stopCommand,
       from: "    yield* signalAll(yield* identifyAll(yield* holdersOf(child)), \"SIGKILL\")\n",
       to: ""
     }]
@@ -93,7 +94,7 @@ export const execMutants = [
   {
     name: "the lock is released although SIGKILL has not ended the command yet",
     changes: [{
-      file: exec,
+      file: stopCommand,
       from: `      yield* treeEnded(child, tree)
     }
 `,
@@ -104,7 +105,7 @@ export const execMutants = [
   {
     name: "a command that ignores SIGTERM gets no SIGKILL",
     changes: [{
-      file: exec,
+      file: stopCommand,
       from: `    yield* killTree(child, before)
     yield* awaitKilled(child, before)
 `,
