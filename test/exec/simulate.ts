@@ -7,6 +7,7 @@ import { Cause, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, type Sc
 import { hasProperty, isTagged } from "effect/Predicate"
 import { setImmediate } from "node:timers/promises"
 import type { ExecCommandLine } from "../../src/cli/CommandLine.ts"
+import type { AwaitLead } from "../../src/cli/exec.ts"
 import { KernelLock } from "../../src/host/KernelLock.ts"
 import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import { defaults as listening } from "../../src/server/ListenerOptions.ts"
@@ -82,8 +83,14 @@ const commandLineOf = (contender: Contender, index: number): ExecCommandLine => 
   conflictStatus: undefined
 })
 
-/** `gateway exec` as the shipped program runs it, after the settings are known. */
-const program = (subject: Subject, contender: Contender, index: number, onLost: () => void) => {
+/** `gateway exec` as the shipped program runs it, after the settings are known. With `awaitLead`, it needs a lease. */
+export const program = (
+  subject: Pick<Subject, "execWith" | "LockFile">,
+  contender: Contender,
+  index: number,
+  onLost: () => void,
+  awaitLead?: AwaitLead
+) => {
   const config = configOf(contender, subject.LockFile.defaults.lock)
   const mustListen = contender.mustListen && contender.hasPort
   const rule = { name: contender.hasPort ? "port" : "none", hasNotified: Effect.succeed(false) } as const
@@ -102,7 +109,8 @@ const program = (subject: Subject, contender: Contender, index: number, onLost: 
       ? { ready: Option.some("port"), startTimeout: Duration.seconds(8), stopTimeout }
       : { ready: Option.none(), startTimeout: Duration.minutes(1), stopTimeout },
     {},
-    rule
+    rule,
+    awaitLead
   ).pipe(
     // No contender has `--listen`, so no socket is bound.
     Effect.provideService(InheritableSockets, { bind: () => Effect.dieMessage("no scenario passes sockets") }),
