@@ -196,7 +196,8 @@ const layerLeased = (
       stateDir,
       lock: options.lock,
       health: options.health,
-      isPassedSocket: options.passedSocket !== undefined
+      isPassedSocket: options.passedSocket !== undefined,
+      keepsFirst: true
     })
     return Layer.scopedContext(LeadingInstance.make({ ...own, ...address, profile, lease })).pipe(Layer.provide(Lock))
   }))

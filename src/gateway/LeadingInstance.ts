@@ -7,6 +7,7 @@
  * While the gateway waits for the lease, its port is bound and its own routes answer. After a stop, the order is: not ready, drain,
  * release of the lease, port, host lock. After a loss of the lease, the process ends. It never waits for the lease a second time.
  */
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -16,9 +17,15 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
+import { createHash } from "node:crypto"
+import * as NodePath from "node:path"
 import { type BindFailed, type LeadershipLost, LeaseUnavailable, type PortInUse } from "../GatewayLockError.ts"
+import { HostFacts } from "../host/HostFacts.ts"
 import { ProcessFence } from "../host/ProcessFence.ts"
+import * as DeathProof from "../leader/DeathProof.ts"
 import { ElapsedTime } from "../leader/ElapsedTime.ts"
+import * as HighestToken from "../leader/HighestToken.ts"
+import * as HolderText from "../leader/HolderText.ts"
 import * as Leadership from "../leader/Leadership.ts"
 import type * as LeaseStore from "../leader/LeaseStore.ts"
 import * as LeaseTimes from "../leader/LeaseTimes.ts"
@@ -29,7 +36,7 @@ import { standby } from "../server/HealthRoutes.ts"
 import type { ServerSocket } from "../server/ServerSocket.ts"
 import { defaultProfile } from "../settings/GatewayConfig.ts"
 import { detachSpan } from "../telemetry/spans.ts"
-import { build, type Serving, type ServingOptions } from "./GatewayInstance.ts"
+import { build, Gateway, type Serving, type ServingOptions } from "./GatewayInstance.ts"
 
 /**
  * How a gateway serves, and the lease by which it leads.
@@ -54,7 +61,7 @@ export interface Candidate {
   readonly lead: Effect.Effect<
     Leadership.Leadership["Type"],
     LeaseUnavailable,
-    LeaseStore.LeaseStore | LockFile.LockFile | Scope.Scope
+    LeaseStore.LeaseStore | LockFile.LockFile | FileSystem.FileSystem | Scope.Scope
   >
 }
 
@@ -137,6 +144,43 @@ const watch = (
     )
   })
 
+/** Describes this process to the next candidates. */
+const describe = (serving: Serving) =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile.LockFile
+    const facts = yield* HostFacts
+    const record = yield* lock.record
+    const { url } = Context.get(serving.context, Gateway)
+    const place: DeathProof.HolderPlace = {
+      bootId: record.bootId,
+      locks: lock.acquiredFiles,
+      fileSystem: Option.getOrElse(yield* facts.fileSystemOf(lock.path), () => "unknown"),
+      enforcement: lock.enforcement,
+      mode: record.mode ?? "run"
+    }
+    return {
+      place,
+      holder: HolderText.make({ instanceId: lock.instanceId, hostname: yield* facts.name, pid: record.pid, url }, place)
+    }
+  })
+
+/** Proves the death of a former holder by the locks of this process, as long as it has them. */
+const proof =
+  ({ lifecycle }: Serving, place: DeathProof.HolderPlace) => (former: LeaseStore.LeaseHolder): Effect.Effect<boolean> =>
+    Effect.map(
+      lifecycle.failing,
+      (failing) =>
+        failing.length === 0
+        && Option.exists(HolderText.placeOf(former), (former) => DeathProof.provesDeath(place, former))
+    )
+
+/** The file with the highest token of a lease, beside the lock files. Tokens of another store or lease are not comparable. */
+const tokenPath = (lockPath: string, location: string, name: string): string =>
+  NodePath.join(
+    NodePath.dirname(lockPath),
+    `lease.${createHash("sha256").update(`${name}\n${location}`).digest("hex").slice(0, 8)}.token`
+  )
+
 const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candidate["lead"] =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
@@ -145,7 +189,13 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
     const store = yield* Leadership.LeaseStore.LeaseStore
     const fence = yield* Effect.mapError(moveFence(stopTimeout), (error) =>
       new LeaseUnavailable({ lease: name, store: store.location, reason: error.message, cause: error }))
-    const leadership = yield* Leadership.make({ lease: { ...options.lease, name }, onChange: fence.onChange })
+    const { holder, place } = yield* describe(serving)
+    const leadership = yield* Leadership.make({
+      lease: { ...options.lease, name },
+      holder,
+      onChange: fence.onChange,
+      provesDeath: proof(serving, place)
+    }).pipe(Effect.provide(HighestToken.layerFile(tokenPath(lock.path, store.location, name))))
     // Added after the leadership, so that it runs before the lease is released: the app has ended by then.
     yield* Effect.addFinalizer(() =>
       fence.disarm
