@@ -3,7 +3,7 @@
  *
  * Each test uses a lease of its own, so that all tests of a file can share one server.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { Duration, Effect, Either, Equal, FastCheck as fc, Option, type Scope } from "effect"
 import { randomUUID } from "node:crypto"
 import {
@@ -511,7 +511,9 @@ const likeSimulated = (test: Tester, { connect, traits }: StoreUnderTest) => {
     }))
 }
 
-type Tester = Pick<typeof it, "scopedLive">
+interface Tester {
+  readonly scopedLive: Vitest.Test<Scope.Scope>
+}
 
 /** Declares the tests. `test`: another tester, for tests that do not run on every machine. */
 export const leaseStoreContract = (title: string, subject: StoreUnderTest, test: Tester = it): void => {
