@@ -511,7 +511,9 @@ const likeSimulated = (test: Tester, { connect, traits }: StoreUnderTest) => {
     }))
 }
 
-type Tester = { readonly scopedLive: Vitest.Test<Scope.Scope> }
+interface Tester {
+  readonly scopedLive: Vitest.Test<Scope.Scope>
+}
 
 /** Declares the tests. `test`: another tester, for tests that do not run on every machine. */
 export const leaseStoreContract = (title: string, subject: StoreUnderTest, test: Tester = it): void => {
