@@ -19,9 +19,10 @@
  *
  * @example
  * import { Effect, Layer, Redacted } from "effect"
- * import { Leadership, PostgresLeaseStore } from "gateway-lock"
+ * import { Leadership } from "gateway-lock"
+ * import * as PostgresLeaseStore from "gateway-lock/PostgresLeaseStore"
  *
- * const Store = PostgresLeaseStore.layer({ url: Redacted.make("postgresql://app:secret@db.internal/app") })
+ * const Store = PostgresLeaseStore.layerPostgres({ url: Redacted.make("postgresql://app:secret@db.internal/app") })
  *
  * const program = Effect.gen(function*() {
  *   const { fencingToken, whileLeader } = yield* Leadership.Leadership
@@ -50,12 +51,15 @@ import {
   type Row,
   statement
 } from "./PostgresConnections.ts"
+import * as PostgresDiagnosis from "./PostgresDiagnosis.ts"
 import { classify, isTableGone } from "./PostgresErrors.ts"
 import * as Table from "./PostgresTable.ts"
 import * as PostgresUrl from "./PostgresUrl.ts"
 
+export type { PostgresFinding } from "./PostgresDiagnosis.ts"
+
 /**
- * Options of `make` and `layer`.
+ * Options of `make`, `layerPostgres` and `diagnose`.
  *
  * @since 0.1.0
  * @category models
@@ -65,7 +69,7 @@ export interface PostgresOptions {
    * The server and database, such as `postgresql://user:password@host:5432/database?sslmode=verify-full`. It names one host. The
    * package `pg` reads the rest from the variables `PGUSER`, `PGPASSWORD` and so on, and from `~/.pgpass`.
    */
-  readonly url: Redacted.Redacted
+  readonly url: string | Redacted.Redacted
   /** Runs for each connection, for passwords that change. Default: the password of the URL. */
   readonly password?: Effect.Effect<Redacted.Redacted> | undefined
   /** How long one statement may take, from its start to its answer. Default 2 seconds. */
@@ -225,6 +229,26 @@ const operations = (store: Store, location: string, hints: Hints): LeaseStore["T
   }
 }
 
+const millisOf = (input: Duration.DurationInput | undefined, whenAbsent: Duration.Duration): Duration.Duration =>
+  Duration.decode(input ?? whenAbsent)
+
+/** The parsed URL, and an effect that opens a connection. */
+const prepareOpening = (options: PostgresOptions, onNotification: (lease: string) => void) => {
+  const url = Redacted.isRedacted(options.url) ? options.url : Redacted.make(options.url)
+  return Either.mapBoth(PostgresUrl.parse(Redacted.value(url)), {
+    onLeft: (problem) => new StoreRefused({ reason: `the URL of the lease store is wrong: ${problem}` }),
+    onRight: ({ location }) => ({
+      location,
+      opening: open({
+        url,
+        password: options.password,
+        connectTimeout: millisOf(options.connectTimeout, Duration.seconds(10)),
+        onNotification
+      })
+    })
+  })
+}
+
 /**
  * Connects to a server when the first statement is sent, until the scope closes. Fails with `StoreRefused` if the URL is wrong.
  *
@@ -235,19 +259,11 @@ export const make = (
   options: PostgresOptions
 ): Effect.Effect<LeaseStore["Type"], StoreRefused, Scope.Scope> =>
   Effect.gen(function*() {
-    const url = yield* Either.mapLeft(
-      PostgresUrl.parse(Redacted.value(options.url)),
-      (problem) => new StoreRefused({ reason: `the URL of the lease store is wrong: ${problem}` })
-    )
     const hints = makeHints()
-    const connections = yield* makeConnections(open({
-      url: options.url,
-      password: options.password,
-      connectTimeout: Duration.decode(options.connectTimeout ?? "10 seconds"),
-      onNotification: hints.notify
-    }))
-    const attemptTimeout = Duration.decode(options.attemptTimeout ?? LeaseTimes.defaults.attemptTimeout)
-    return operations({ connections, attemptTimeout, hasTable: false, role: "" }, url.location, hints)
+    const { location, opening } = yield* prepareOpening(options, hints.notify)
+    const connections = yield* makeConnections(opening)
+    const attemptTimeout = millisOf(options.attemptTimeout, LeaseTimes.defaults.attemptTimeout)
+    return operations({ connections, attemptTimeout, hasTable: false, role: "" }, location, hints)
   })
 
 /**
@@ -256,5 +272,20 @@ export const make = (
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: PostgresOptions): Layer.Layer<LeaseStore, StoreRefused> =>
+export const layerPostgres = (options: PostgresOptions): Layer.Layer<LeaseStore, StoreRefused> =>
   Layer.scoped(LeaseStore, make(options))
+
+/**
+ * Checks whether a server can keep leases, without changing anything in it: its version and settings, the table, and the rights of
+ * the role. Fails with `StoreRefused` if the URL is wrong.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const diagnose = (
+  options: PostgresOptions
+): Effect.Effect<ReadonlyArray<PostgresDiagnosis.PostgresFinding>, StoreRefused> =>
+  Effect.flatMap(
+    prepareOpening(options, () => {}),
+    ({ location, opening }) => PostgresDiagnosis.diagnose(location, opening)
+  )

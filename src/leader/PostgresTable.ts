@@ -71,6 +71,7 @@ SELECT pg_catalog.quote_ident(current_user::text) AS role,
   pg_catalog.has_table_privilege(c.oid, 'INSERT') AS may_insert,
   pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS may_update,
   pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS may_create,
+  pg_catalog.has_schema_privilege(n.oid, 'CREATE') AS may_create_in_schema,
   pg_catalog.pg_is_in_recovery() AS in_recovery
 FROM (SELECT) AS one
 LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'gateway_lock'
@@ -114,6 +115,9 @@ const isSet = "s.durable IN ('on', 'remote_apply') AND s.lock_timeout IS NOT NUL
 const base = "CASE WHEN l.system_identifier = s.system_identifier THEN l.base ELSE l.fencing_token >> 40 END"
 
 const isOwned = "l.name = $2 AND l.holder_id = $3::uuid AND l.fencing_token = $4::bigint"
+
+/** Asks for what every look asks, without the table. */
+export const probe = `SELECT ${server}`
 
 export const look = `WITH s AS MATERIALIZED (SELECT ${server})
 SELECT s.in_recovery, l.name IS NOT NULL AS found, l.holder_id, l.fencing_token, l.renewals, l.ttl_ms, l.holder,

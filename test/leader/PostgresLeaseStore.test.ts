@@ -18,6 +18,9 @@ beforeAll(async () => {
     Effect.gen(function*() {
       server = yield* Postgres.startPostgres()
       pooler = yield* Postgres.startPgbouncer(server)
+      yield* server.sql(
+        "CREATE ROLE serial LOGIN SUPERUSER; ALTER ROLE serial SET default_transaction_isolation = serializable"
+      )
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )
 })
@@ -37,4 +40,9 @@ leaseStoreContract("a lease in PostgreSQL", {
 leaseStoreContract("a lease in PostgreSQL behind pgbouncer", {
   traits: { ...traits, hasHints: false },
   connect: Effect.suspend(() => connect(pooler.url()))
+}, { scopedLive })
+
+leaseStoreContract("a lease in PostgreSQL for a role whose transactions are serializable", {
+  traits,
+  connect: Effect.suspend(() => connect(server.url({ user: "serial" })))
 }, { scopedLive })
