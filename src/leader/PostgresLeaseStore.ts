@@ -80,6 +80,7 @@ export interface PostgresOptions {
 
 /** What the operations share. */
 interface Store {
+  readonly location: string
   readonly connections: Connections
   readonly attemptTimeout: Duration.Duration
   /** Whether the table was found or created. */
@@ -110,7 +111,7 @@ const prepare = (store: Store, connection: Connection): Effect.Effect<void, Stor
       return yield* inRecovery
     } else {
       yield* translate(store)(connection.query(Table.migrate))
-      yield* Effect.logInfo("created table gateway_lock.lease")
+      yield* Effect.logInfo(`created table gateway_lock.lease at ${store.location}`)
     }
     store.hasTable = true
   })
@@ -169,7 +170,7 @@ const makeHints = (): Hints => {
   }
 }
 
-const operations = (store: Store, location: string, hints: Hints): LeaseStore["Type"] => {
+const operations = (store: Store, hints: Hints): LeaseStore["Type"] => {
   const lockTimeout = String(Math.max(1, Math.ceil(Duration.toMillis(store.attemptTimeout))))
   const change = (text: string, values: ReadonlyArray<string | null>) => run(store, text, [lockTimeout, ...values])
   // A lost notification only makes the others look later.
@@ -177,7 +178,7 @@ const operations = (store: Store, location: string, hints: Hints): LeaseStore["T
   const named = <A>(name: string, effect: Effect.Effect<A, StoreError>) =>
     Effect.zipRight(refuse(Table.nameProblem(name)), effect)
   return {
-    location,
+    location: store.location,
     look: (name) =>
       named(
         name,
@@ -263,7 +264,7 @@ export const make = (
     const { location, opening } = yield* prepareOpening(options, hints.notify)
     const connections = yield* makeConnections(opening)
     const attemptTimeout = millisOf(options.attemptTimeout, LeaseTimes.defaults.attemptTimeout)
-    return operations({ connections, attemptTimeout, hasTable: false, role: "" }, location, hints)
+    return operations({ location, connections, attemptTimeout, hasTable: false, role: "" }, hints)
   })
 
 /**

@@ -84,6 +84,15 @@ const withParameter = (text: string, name: string, value: string): string =>
   `${text}${text.includes("?") ? "&" : "?"}${name}=${encodeURIComponent(value)}`
 
 /**
+ * `pg` 8 treats these modes as `verify-full`, with a warning, and announces that version 9 will not check the certificate. A lease
+ * must not become less safe by an update.
+ */
+const withVerification = (text: string, { searchParams }: URL): string =>
+  searchParams.get("uselibpqcompat") === "true"
+    ? text
+    : text.replace(/([?&]sslmode=)(?:prefer|require|verify-ca)(?=&|$)/, "$1verify-full")
+
+/**
  * Checks a URL. Left: what is wrong, and what is expected, without any credentials.
  *
  * `password` replaces the password of the URL.
@@ -92,10 +101,11 @@ export const parse = (text: string, password?: string): Either.Either<PostgresUr
   const problem = problemOf(text)
   const parts = partsOf(text)
   if (problem !== undefined || parts === undefined) return Either.left(problem ?? "it cannot be read")
+  const verified = withVerification(text, parts.url)
   // `pg` 8.23 looks up the name "[::1]", with its brackets.
   const host = /^\[.*\]$/.test(parts.url.hostname) && !parts.url.searchParams.has("host")
-    ? withParameter(text, "host", parts.host)
-    : text
+    ? withParameter(verified, "host", parts.host)
+    : verified
   return Either.right({
     connectionString: password === undefined ? host : withParameter(host, "password", password),
     location: locationOf(parts)
