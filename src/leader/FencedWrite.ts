@@ -4,7 +4,10 @@
  * A transaction locks the row of the lease with `FOR KEY SHARE` while it checks the token. A takeover changes a key of this row, so
  * it waits for the transaction. A renewal does not change it, so it does not wait.
  *
- * A check without this lock is not safe: a takeover can commit between the check and the write. To fence writes to another
+ * An advisory lock of the database queues the takeover before later writes. Locks of rows have no queue, and writes that overlap
+ * would keep a takeover waiting for ever.
+ *
+ * A check without the lock of the row is not safe: a takeover can commit between the check and the write. To fence writes to another
  * database, keep the token in the written row, and write only where `fencing_token <= $1`.
  *
  * - A long transaction delays a takeover by its duration.
@@ -23,6 +26,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { printable } from "../internal/printable.ts"
+import * as Table from "./PostgresTable.ts"
 
 /**
  * The token is not the one of the present leader, so nothing was written.
@@ -65,10 +69,7 @@ export const check = (
 ): Effect.Effect<void, StaleFencingToken | SqlError, SqlClient.SqlClient> =>
   Effect.flatMap(
     SqlClient.SqlClient,
-    (sql) =>
-      sql`SELECT FROM gateway_lock.lease WHERE name = ${name} AND fencing_token = ${
-        String(fencingToken)
-      }::bigint AND holder_id IS NOT NULL FOR KEY SHARE`
+    (sql) => sql.unsafe(Table.fence, [name, String(fencingToken)])
   ).pipe(
     Effect.flatMap((rows) => rows.length > 0 ? Effect.void : new StaleFencingToken({ lease: name, fencingToken }))
   )

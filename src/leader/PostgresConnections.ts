@@ -170,11 +170,12 @@ export const make = (opening: Effect.Effect<Connection, StoreError>): Effect.Eff
     let [openings, kept, isClosed] = [0, 1, false]
     const total = () => idle.length + busy.size + openings
 
-    const hand = (connection: Connection): void => {
+    /** A new connection is used next: if another one has just failed, its neighbour may be broken too. */
+    const hand = (connection: Connection, isNew = false): void => {
       if (isClosed || !connection.isOpen()) return connection.destroy()
       const waiter = waiters.shift()
       if (waiter === undefined) {
-        idle = [...idle, connection]
+        idle = isNew ? [connection, ...idle] : [...idle, connection]
         return
       }
       busy.add(connection)
@@ -187,7 +188,7 @@ export const make = (opening: Effect.Effect<Connection, StoreError>): Effect.Eff
         onSuccess: (connection) =>
           Effect.sync(() => {
             openings -= 1
-            hand(connection)
+            hand(connection, true)
           }),
         onFailure: (error) =>
           Effect.sync(() => {

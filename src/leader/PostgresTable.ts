@@ -133,18 +133,33 @@ SELECT $2, $3::uuid, (s.timeline << 40) + (pg_catalog.pg_current_xact_id()::text
 FROM s WHERE ${isSet}
 ON CONFLICT DO NOTHING`
 
-export const acquire = `${changing}
+/**
+ * Fenced writes hold this lock of the lease `name` together with its row. Locks of rows have no queue: overlapping writers would
+ * keep a takeover waiting for ever. Advisory locks have one.
+ */
+const queueLock = (mode: "exclusive" | "shared", name: string): string =>
+  `pg_catalog.pg_advisory_xact_lock${mode === "shared" ? "_shared" : ""}(
+    pg_catalog.hashtextextended('gateway_lock.lease ' || ${name}, 0))`
+
+export const acquire = `${changing},
+q AS MATERIALIZED (SELECT ${queueLock("exclusive", "$2")} FROM s WHERE s.lock_timeout IS NOT NULL)
 UPDATE gateway_lock.lease l SET
   holder_id = $3::uuid,
   fencing_token = greatest(l.fencing_token, (${base} + s.timeline) << 40) + 1,
   renewals = 0, ttl_ms = $4::int, holder = $5::jsonb, resign_token = NULL,
   base = ${base},
   system_identifier = s.system_identifier
-FROM s
+FROM s, q
 WHERE ${isSet} AND l.name = $2
   AND l.fencing_token = $6::bigint AND l.renewals = $7::bigint AND l.holder_id IS NOT DISTINCT FROM $8::uuid
   AND ${base} + s.timeline = $9::bigint
 RETURNING l.fencing_token`
+
+/** The check of a fenced write, which locks the row of the lease until the transaction ends. */
+export const fence = `WITH q AS MATERIALIZED (SELECT ${queueLock("shared", "$1")})
+SELECT FROM q, gateway_lock.lease l
+WHERE l.name = $1 AND l.fencing_token = $2::bigint AND l.holder_id IS NOT NULL
+FOR KEY SHARE OF l`
 
 export const renew = `${changing}
 UPDATE gateway_lock.lease l SET renewals = l.renewals + 1 FROM s WHERE ${isSet} AND ${isOwned}
