@@ -141,7 +141,10 @@ const acquire = (client: Client): LeaseStore["Type"]["acquire"] => (seen, claim)
     const keys = yield* keysOf(client, claim.name)
     if (seen.epoch !== FencingToken.epochOf(seen.fencingToken)) return Option.none()
     const lease = yield* grantLease(client, claim.ttl)
-    const { responses } = yield* txn(client, EtcdLease.acquire(keys, seen, claim, lease))
+    const watch = yield* watchOf(client, keys)
+    const { header, responses } = yield* txn(client, EtcdLease.acquire(keys, seen, claim, lease))
+    // Otherwise the own grant would be a hint.
+    watch.seen(header.revision)
     // If the answer to this very transaction was lost, and it was sent again, then it was granted before.
     const session = responses.at(-1)?.response_range.kvs[0]
     return Option.map(Option.fromNullable(session), ({ create_revision }) => ({
