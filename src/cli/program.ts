@@ -153,7 +153,12 @@ const runCommand = (
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report(typed)))
-    const start = run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process)
+    const leaseUrl = yield* GatewayConfig.leaseUrl(config.lease).pipe(Effect.tapErrorCause(report(typed)))
+    const start = run(
+      config,
+      { ...command, token: Option.getOrUndefined(token), leaseUrl: Option.getOrUndefined(leaseUrl) },
+      invocation.process
+    )
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       whileNot(invocation.uncaught),
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
@@ -176,6 +181,7 @@ const execCommand = (
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const { conflictStatus, exec } = yield* Effect.promise(() => import("./exec.ts"))
     const conflict = yield* conflictStatus(command).pipe(Effect.tapErrorCause(report(typed)))
+    yield* GatewayConfig.refuseLease(config.lease).pipe(Effect.tapErrorCause(report(typed)))
     const room = command.force ? makeRoom(invocation, command, config) : Effect.void
     return yield* exec(config, command, invocation.process, invocation.environment, room).pipe(
       whileNot(invocation.uncaught),
