@@ -23,8 +23,12 @@ const modules = [...read("../../src/index.ts").matchAll(/export \* as (\w+) from
   path
 }))
 
-/** The stores of leases. The root does not export them, so that only programs that use an engine load its code. */
-const engines: Readonly<Record<string, string>> = { EtcdLeaseStore: "leader/EtcdLeaseStore" }
+/** What needs an engine. The root does not export it, so that only programs that use an engine load its code. */
+const engines: Readonly<Record<string, string>> = {
+  EtcdLeaseStore: "leader/EtcdLeaseStore",
+  FencedWrite: "leader/FencedWrite",
+  PostgresLeaseStore: "leader/PostgresLeaseStore"
+}
 
 describe("the package", () => {
   it("has an entry for each module of the root and each engine, under the same name, and for nothing else of the inside", () => {
