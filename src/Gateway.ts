@@ -19,11 +19,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Struct from "effect/Struct"
 import { type Gateway, layerServing } from "./gateway/GatewayInstance.ts"
-import { checkAccess, checkBounds, checkGiven, type GatewayOptions } from "./gateway/GatewayOptions.ts"
+import { checkAccess, checkBounds, checkGiven, checkLease, type GatewayOptions } from "./gateway/GatewayOptions.ts"
+import * as LeadingInstance from "./gateway/LeadingInstance.ts"
 import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
 import { checkNames } from "./gateway/optionNames.ts"
-import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
+import type { BindFailed, LeaseUnavailable, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
+import * as SelfFence from "./host/SelfFence.ts"
+import type { Leadership, LeaseOptions } from "./leader/Leadership.ts"
+import type * as LeaseStore from "./leader/LeaseStore.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as Neighbours from "./page/Neighbours.ts"
 import { identified } from "./settings/GatewayIdentity.ts"
@@ -157,6 +161,105 @@ export const layer = (
   StartError
 > =>
   layerGateway(options).pipe(
+    Layer.provide(Neighbours.layerLive),
+    Layer.provide(layerNode),
+    Layer.merge(NodeHttpServer.layerContext)
+  )
+
+/**
+ * Options of a gateway with a lease.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LeasedGatewayOptions extends Omit<GatewayOptions, "onLost"> {
+  /** The lease by which one of the gateways with the same lease name leads. Its default name is the profile. */
+  readonly lease?: LeaseOptions | undefined
+}
+
+const layerLeased = (
+  options: LeasedGatewayOptions
+): Layer.Layer<
+  Gateway | Leadership | HttpServer.HttpServer,
+  StartError | LeaseUnavailable,
+  Platform | PlatformFolders.PlatformFolders | LeaseStore.LeaseStore
+> =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const { lease, ...own } = options
+    yield* Effect.orDie(Effect.all([checkNames(options, { lease: true }), checkAccess(own), checkBounds(own)]))
+    yield* Effect.orDie(checkLease(options))
+    const { address, configName, configPath, profile, stateDir } = yield* identified(own)
+    const Lock = LockFile.layerWithProbes({
+      address,
+      configPath,
+      configName,
+      stateDir,
+      lock: options.lock,
+      health: options.health,
+      isPassedSocket: options.passedSocket !== undefined,
+      keepsFirst: true
+    })
+    return Layer.scopedContext(LeadingInstance.make({ ...own, ...address, profile, lease })).pipe(Layer.provide(Lock))
+  }))
+
+/**
+ * `layerWithLease` on a platform that you provide, for example an in-memory one in tests.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPlatformWithLease = (
+  options: LeasedGatewayOptions = {}
+): Layer.Layer<
+  Gateway | Leadership | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator,
+  StartError | LeaseUnavailable,
+  Platform | PlatformFolders.PlatformFolders | LeaseStore.LeaseStore
+> => Layer.mergeAll(layerLeased(options), HttpPlatform.layer, Etag.layerWeak)
+
+/**
+ * `layer` for one leader among several hosts. Each host runs this layer with the same `lease.name` and the same store. One of them
+ * leads, and serves its app. The others wait: their build does not end, and their `/readyz` answers 503 with
+ * `"failing":["leadership"]`.
+ *
+ * While the layer waits to lead, the gateway answers its own routes, and any other path with 503 and `Retry-After`. Once it leads,
+ * the app is built, and gets `Leadership` in addition to the services of `layer`. Pass `fencingToken` of that service to every
+ * resource that the app writes to.
+ *
+ * If the leadership is lost, `lost` of `Gateway` fails with `LeadershipLost`, the gateway drains within `lease.stopTimeout`, and the
+ * process ends. `onLost` of `layer` is not an option here, because the process must not go on.
+ *
+ * Fails with the errors of `layer`, and with `LeaseUnavailable` if the store refuses. A store that cannot be reached is waited for.
+ *
+ * @example
+ * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { Gateway, Leadership } from "gateway-lock"
+ *
+ * const token = Effect.map(Leadership.Leadership, ({ fencingToken }) => HttpServerResponse.text(`token ${fencingToken}`))
+ *
+ * const Main = HttpRouter.empty.pipe(
+ *   HttpRouter.get("/", token),
+ *   HttpServer.serve(),
+ *   Layer.provideMerge(Gateway.layerWithLease({ port: 18789, lease: { name: "reports" } }))
+ * )
+ *
+ * // `Store` is a layer with a `LeaseStore`, such as one of your own.
+ * const run = (Store: Layer.Layer<Leadership.LeaseStore.LeaseStore>) =>
+ *   NodeRuntime.runMain(Gateway.launch(Main.pipe(Layer.provide(Store))))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithLease = (
+  options: LeasedGatewayOptions = {}
+): Layer.Layer<
+  Gateway | Leadership | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
+  StartError | LeaseUnavailable,
+  LeaseStore.LeaseStore
+> =>
+  layerLeased(options).pipe(
+    Layer.provide(SelfFence.layer),
     Layer.provide(Neighbours.layerLive),
     Layer.provide(layerNode),
     Layer.merge(NodeHttpServer.layerContext)

@@ -37,7 +37,7 @@ export interface ServiceCommand {
   readonly dryRun: boolean
   readonly config: Pick<
     GatewayConfig,
-    "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile" | "configName"
+    "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile" | "lease" | "configName"
   >
   /** The command that the service runs by `gateway exec`. `undefined`: the service runs a gateway. */
   readonly exec?: ExecCommandLine | undefined
@@ -90,7 +90,8 @@ export const foldersOf = (
 const paths: ReadonlySet<string | undefined> = new Set([
   settings.configPath.flag,
   settings.stateDir.flag,
-  settings.tokenFile.flag
+  settings.tokenFile.flag,
+  settings["lease.urlFile"].flag
 ])
 
 /** Makes paths absolute, because a service manager starts its services in another working directory. */
@@ -146,6 +147,8 @@ const warnOfEnvironment = ({ exec, flags }: Pick<ServiceCommand, "exec" | "flags
         `${setting.env} is set in this environment, but not for the service; ${
           setting === settings.token
             ? `put the token into a file and use --${settings.tokenFile.flag}`
+            : setting === settings["lease.url"]
+            ? `put the URL into a file and use --${settings["lease.urlFile"].flag}`
             : setting.flag === undefined
             ? "set it in the config file"
             : `use --${setting.flag}`
@@ -261,20 +264,26 @@ const argsOfExec = ({ config, flags }: Pick<ServiceCommand, "config" | "flags">)
 
 /**
  * Returns the flags with which the service starts the gateway. They are the flags of this command line, with absolute paths. For a
- * systemd system unit, `--token-file` is added if the config file names a token file.
+ * systemd system unit, `--token-file` and `--lease-url-file` are added if the config file names such a file.
  */
 const argsOf = (
   { config, flags }: Pick<ServiceCommand, "config" | "flags">,
   isSystemUnit: boolean
 ): Effect.Effect<ReadonlyMap<string, string>> =>
   Effect.gen(function*() {
-    const args = absolutePaths(flags)
-    const { env = "", flag = "" } = settings.tokenFile
-    // systemd passes the file of `--token-file` to the service as a credential, because the service's user may not be able to
-    // read it. If the config file names a token file, that file becomes the value of `--token-file`, so that systemd passes it too.
-    return isSystemUnit && Option.isSome(config.tokenFile) && !args.has(flag) && (yield* given(env)) === undefined
-      ? new Map([...args, [flag, config.tokenFile.value]])
-      : args
+    const args = new Map(absolutePaths(flags))
+    if (!isSystemUnit) return args
+    // systemd passes the files of these flags to the service as credentials, because the service's user may not be able to read
+    // them. If the config file names such a file, that file becomes the value of the flag, so that systemd passes it too.
+    for (
+      const [{ env = "", flag = "" }, path] of [
+        [settings.tokenFile, config.tokenFile],
+        [settings["lease.urlFile"], config.lease.urlFile]
+      ] as const
+    ) {
+      if (Option.isSome(path) && !args.has(flag) && (yield* given(env)) === undefined) args.set(flag, path.value)
+    }
+    return args
   })
 
 /**

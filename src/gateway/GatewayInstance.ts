@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
-import type { BindFailed, LockLost, PortInUse } from "../GatewayLockError.ts"
+import type { BindFailed, LeadershipLost, LockLost, PortInUse } from "../GatewayLockError.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import type { StateChange } from "../lock/History.ts"
 import type { Enforcement } from "../lock/LockAttempt.ts"
@@ -83,8 +83,10 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
     check: Effect.Effect<unknown, E, R>,
     options?: Readiness.ReadinessOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  /** Fails when the lock is lost, and never succeeds. `launch` watches this effect for you. */
-  readonly lost: Effect.Effect<never, LockLost>
+  /**
+   * Fails when the lock is lost, or with a lease the leadership, and never succeeds. `launch` watches this effect for you.
+   */
+  readonly lost: Effect.Effect<never, LockLost | LeadershipLost>
 }>() {}
 
 /**
@@ -103,22 +105,50 @@ export interface ServingOptions extends ListenerOptions {
   readonly routes?: OwnPaths | undefined
 }
 
-/** Builds everything in one effect, because each layer of a stack would add a fraction of a millisecond to every start. */
-const make = (
-  options: ServingOptions
+/**
+ * The parts of a gateway that are built on the lock.
+ *
+ * @internal
+ */
+export interface Serving {
+  readonly lifecycle: Lifecycle.Lifecycle["Type"]
+  readonly lose: Listener.Bound["lose"]
+  readonly context: Context.Context<Gateway | HttpServer.HttpServer>
+}
+
+/**
+ * What a gateway with a lease adds to the others.
+ *
+ * @internal
+ */
+export interface Election {
+  /** Fails when the leadership is lost. */
+  readonly lost: Effect.Effect<never, LeadershipLost>
+}
+
+/**
+ * Builds everything in one effect, because each layer of a stack would add a fraction of a millisecond to every start.
+ *
+ * @internal
+ */
+export const build = (
+  options: ServingOptions,
+  election?: Election
 ): Effect.Effect<
-  Context.Context<Gateway | HttpServer.HttpServer>,
+  Serving,
   PortInUse | BindFailed,
   LockFile.LockFile | PortProbe | ServerSocket | Scope.Scope
 > =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
     const lifecycle = yield* Lifecycle.make
+    // Before the port is bound, so that no client sees this gateway ready, or still starting.
+    if (election !== undefined) yield* lifecycle.setLeadership("awaited")
     const routes = yield* StatusFeed.make(options).pipe(
       Effect.flatMap((watch) => GatewayRoutes.make({ routes: options.routes, watch })),
       Effect.provideService(Lifecycle.Lifecycle, lifecycle)
     )
-    const served = yield* Listener.make(options).pipe(
+    const { context: served, lose } = yield* Listener.makeBound(options).pipe(
       Effect.provide(Context.make(Lifecycle.Lifecycle, lifecycle).pipe(Context.add(OwnRoutes, routes)))
     )
     const { address, connections } = Context.get(served, Listener.Listener)
@@ -150,13 +180,14 @@ const make = (
               allowed: Readiness.allowedName
             })
           ),
-      lost: lock.lost
+      lost: election === undefined ? lock.lost : Effect.raceFirst(lock.lost, election.lost)
     })
     // Effect copies the context of an app several times per request. So the context is kept small, and `Listener` is left out on
     // purpose.
-    return Context.make(Gateway, gateway).pipe(
+    const context = Context.make(Gateway, gateway).pipe(
       Context.add(HttpServer.HttpServer, Context.get(served, HttpServer.HttpServer))
     )
+    return { lifecycle, lose, context }
   })
 
 /**
@@ -177,7 +208,7 @@ export const layerServing = (
   Gateway | HttpServer.HttpServer,
   PortInUse | BindFailed,
   LockFile.LockFile | PortProbe | ServerSocket
-> => Layer.scopedContext(make(options))
+> => Layer.scopedContext(Effect.map(build(options), ({ context }) => context))
 
 /**
  * Adds a check of the app to `/readyz`, until the scope closes. While the check fails, `/readyz` answers 503 with the name of
@@ -210,7 +241,7 @@ export const readiness = <E, R>(
 
 /**
  * Runs an effect while the lock is held. If the lock is lost, `whileHeld` interrupts the effect, waits until it has ended, and
- * then fails with `LockLost`.
+ * then fails with `LockLost`. With a lease, it does the same if the leadership is lost, and fails with `LeadershipLost`.
  *
  * Use `whileHeld` for a gateway in a `ManagedRuntime` or in a `Scope` that you manage. For layers, use `launch` or `layerLost`.
  *
@@ -227,11 +258,14 @@ export const readiness = <E, R>(
  * @since 0.1.0
  * @category running
  */
-export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R | Gateway> =>
+export const whileHeld = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | LockLost | LeadershipLost, R | Gateway> =>
   Effect.flatMap(Gateway, ({ lost }) => whileNot(lost)(self))
 
 /**
- * A layer that never finishes building, and fails with `LockLost` when the lock is lost. Merge it with the layer of an app, so
+ * A layer that never finishes building, and fails with `LockLost` when the lock is lost, or with `LeadershipLost` when the leadership
+ * is lost. Merge it with the layer of an app, so
  * that `Layer.launch` fails when the lock is lost, as `launch` does. A layer that depends on `layerLost` never starts.
  *
  * @example
@@ -246,15 +280,15 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
  * @since 0.1.0
  * @category layers
  */
-export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDiscard(
+export const layerLost: Layer.Layer<never, LockLost | LeadershipLost, Gateway> = Layer.effectDiscard(
   Effect.flatMap(Gateway, ({ lost }) => lost)
 )
 
 /**
- * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock. The layer may contain
- * several gateways, and a gateway may lose its lock before the whole layer is built.
+ * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock, and with `LeadershipLost` if it
+ * loses its leadership. The layer may contain several gateways, and a gateway may lose its lock before the whole layer is built.
  *
- * Fails with the errors of the layer, and with `LockLost`. Otherwise only an interruption ends `launch`. `NodeRuntime.runMain`
+ * Fails with the errors of the layer, and with `LockLost` and `LeadershipLost`. Otherwise only an interruption ends `launch`. `NodeRuntime.runMain`
  * interrupts it on SIGTERM and SIGINT.
  *
  * @since 0.1.0
@@ -262,4 +296,5 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
  */
 export const launch = <ROut, E, R>(
   self: Layer.Layer<ROut | Gateway, E, R>
-): Effect.Effect<never, E | LockLost, R> => Effect.scoped(untilLost(Effect.zipRight(Layer.build(self), Effect.never)))
+): Effect.Effect<never, E | LockLost | LeadershipLost, R> =>
+  Effect.scoped(untilLost(Effect.zipRight(Layer.build(self), Effect.never)))

@@ -3,9 +3,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { isLoopback } from "../Address.ts"
+import type { LeaseOptions } from "../leader/Leadership.ts"
+import * as LeaseTimes from "../leader/LeaseTimes.ts"
 import type { LockOptions } from "../lock/LockFileOptions.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 import * as AccessToken from "../server/AccessToken.ts"
@@ -145,6 +148,20 @@ export const checkBounds = (options: GatewayOptions): Effect.Effect<void, Settin
     for (const [name, value] of Object.entries(countsOf(options))) {
       if (value !== undefined && !wholeNumber.isAllowed(value)) yield* refuse(name, value, wholeNumber.allowed)
     }
+  })
+
+/** Checks the options of a lease. */
+export const checkLease = (
+  { lease = {}, onLost }: Pick<GatewayOptions, "onLost"> & { readonly lease?: LeaseOptions | undefined }
+): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    if (onLost === "close") yield* refuse("onLost", onLost, "exit: a process that has lost its leadership must end")
+    const setting = settings["lease.name"]
+    if (lease.name !== undefined && Option.isNone(setting.decode(lease.name))) {
+      yield* refuse("lease.name", lease.name, setting.allowed)
+    }
+    const times = LeaseTimes.fromOptions(lease)
+    if (Either.isLeft(times)) yield* refuse("lease", lease, times.left.join("; "))
   })
 
 const settingsOfCounts = [

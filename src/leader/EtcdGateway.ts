@@ -31,6 +31,8 @@ export interface EtcdGateway {
   readonly call: <A, I>(path: string, body: unknown, answer: Schema.Schema<A, I>) => Effect.Effect<A, StoreError>
   /** The lines of an answer that goes on. It is not retried. */
   readonly lines: (path: string, body: unknown) => Stream.Stream<unknown, StoreError>
+  /** Asks for another token before the next request. */
+  readonly forgetToken: Effect.Effect<void>
   /** Asks one member, and fails with what is wrong. */
   readonly ask: <A, I>(
     endpoint: string,
@@ -246,8 +248,8 @@ export const make = (
 ): Effect.Effect<EtcdGateway, never, HttpClient.HttpClient> =>
   Effect.map(HttpClient.HttpClient, (client) => {
     const state: State = {
-      // etcd does not read the headers of traces.
-      client: HttpClient.withTracerPropagation(client, false),
+      // Renewals and looks go on for ever: a span for each would drown out the rest.
+      client: HttpClient.withTracerDisabledWhen(client, () => true),
       url,
       endpointTimeout,
       preferred: 0,
@@ -257,6 +259,9 @@ export const make = (
       location: url.location,
       call: (path, body, answer) => call(state, path, body, answer),
       lines: (path, body) => lines(state, path, body),
+      forgetToken: Effect.sync(() => {
+        state.token = undefined
+      }),
       ask: (endpoint, path, body, answer) => ask(state, endpoint, path, body, answer)
     }
   })

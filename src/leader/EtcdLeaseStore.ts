@@ -23,8 +23,10 @@
  *
  * **Gotchas**
  *
- * - Each renewal is a revision: with the defaults 28,800 a day. Run etcd with `--auto-compaction-retention`, as for Kubernetes.
+ * - etcd grants whole seconds, and may grant more than was asked for. That changes nothing, and a shorter lease is refused.
+ * - Each renewal is a revision of etcd: 28,800 a day with the defaults, which take 2 MB unless etcd compacts them.
  * - A snapshot that is restored moves revisions back, so tokens repeat. Then only the highest token that each host remembers protects.
+ * - `etcd grpc-proxy` has no JSON gateway. `--enable-grpc-gateway=false` turns off the one of a member.
  * - Certificates of clients are not supported: the gateway passes no name of a certificate on to etcd.
  *
  * @since 0.1.0
@@ -141,7 +143,10 @@ const acquire = (client: Client): LeaseStore["Type"]["acquire"] => (seen, claim)
     const keys = yield* keysOf(client, claim.name)
     if (seen.epoch !== FencingToken.epochOf(seen.fencingToken)) return Option.none()
     const lease = yield* grantLease(client, claim.ttl)
-    const { responses } = yield* txn(client, EtcdLease.acquire(keys, seen, claim, lease))
+    const watch = yield* watchOf(client, keys)
+    const { header, responses } = yield* txn(client, EtcdLease.acquire(keys, seen, claim, lease))
+    // Otherwise the own grant would be a hint.
+    watch.seen(header.revision)
     // If the answer to this very transaction was lost, and it was sent again, then it was granted before.
     const session = responses.at(-1)?.response_range.kvs[0]
     return Option.map(Option.fromNullable(session), ({ create_revision }) => ({

@@ -6,6 +6,7 @@
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { printable } from "../internal/printable.ts"
 
 /** A name and a password for etcd. */
 export interface Credentials {
@@ -65,7 +66,7 @@ export const parse = (url: string): Either.Either<EtcdUrl, string> =>
     const endpoints: Array<string> = []
     for (const host of hosts.split(",")) {
       const endpoint = endpointOf(scheme.toLowerCase(), host.trim())
-      if (endpoint === undefined) return yield* Either.left(`it has the host "${host}": ${form}`)
+      if (endpoint === undefined) return yield* Either.left(`it has the host "${printable(host)}": ${form}`)
       if (!endpoints.includes(endpoint)) endpoints.push(endpoint)
     }
     const shown = endpoints.map((endpoint) => endpoint.replace(/^https?:\/\//, ""))

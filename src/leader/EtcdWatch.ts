@@ -18,7 +18,8 @@ import type { StoreError } from "./LeaseStore.ts"
  */
 const streamLifetime = Duration.seconds(30)
 
-const pauseAfterFailure = Duration.seconds(1)
+/** The pause before the next stream after one that failed. It doubles with each failure in a row, up to the lifetime of a stream. */
+const shortestPause = Duration.seconds(1)
 
 /** The keys from `key` up to and without `rangeEnd`, in base64. */
 export interface KeyRange {
@@ -45,6 +46,8 @@ interface State {
   /** From which revision the next stream begins. 0: from now on. */
   from: bigint
   isWatching: boolean
+  /** How many streams have failed since the last one that was opened. */
+  failures: number
   hint: Deferred.Deferred<void>
 }
 
@@ -66,9 +69,13 @@ const accept = (state: State, line: unknown): Effect.Effect<void, { readonly _ta
         state.from = 0n
         state.event = state.seen + 1n
         yield* wake(state)
+      } else {
+        // A token that has expired is refused here, in an answer with status 200 and without a code.
+        yield* state.gateway.forgetToken
       }
       return yield* Effect.fail({ _tag: "Canceled" as const })
     }
+    state.failures = 0
     for (const { kv } of result.events) if (kv.mod_revision > state.event) state.event = kv.mod_revision
     if (result.header.revision >= state.from) state.from = result.header.revision + 1n
     if (state.event > state.seen) yield* wake(state)
@@ -81,12 +88,19 @@ const stream = (state: State): Effect.Effect<void, StoreError | { readonly _tag:
     return Stream.runForEach(state.gateway.lines("watch", { create_request }), (line) => accept(state, line))
   })
 
+const pause = (state: State): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const length = Duration.times(shortestPause, 2 ** Math.min(state.failures, 10))
+    state.failures++
+    return Effect.sleep(Duration.min(length, streamLifetime))
+  })
+
 const keepWatching = (state: State): Effect.Effect<never> =>
   stream(state).pipe(
     Effect.disconnect,
     Effect.timeoutOption(streamLifetime),
-    Effect.flatMap((ended) => ended._tag === "None" ? Effect.void : Effect.sleep(pauseAfterFailure)),
-    Effect.catchAll(() => Effect.sleep(pauseAfterFailure)),
+    Effect.flatMap((ended) => ended._tag === "None" ? Effect.void : pause(state)),
+    Effect.catchAll(() => pause(state)),
     Effect.forever
   )
 
@@ -106,7 +120,7 @@ export const make = (
   scope: Scope.Scope
 ): Effect.Effect<EtcdWatch> =>
   Effect.map(Deferred.make<void>(), (hint) => {
-    const state: State = { gateway, range, seen: 0n, event: 0n, from: 0n, isWatching: false, hint }
+    const state: State = { gateway, range, seen: 0n, event: 0n, from: 0n, isWatching: false, failures: 0, hint }
     const seen = (revision: bigint) => {
       if (revision > state.seen) state.seen = revision
     }

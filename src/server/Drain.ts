@@ -10,6 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
 import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
@@ -38,6 +39,8 @@ export interface Drain {
   readonly hasBegun: Effect.Effect<boolean>
   /** Drains for the given reason. Only the first call drains; each later call waits for that drain to end. */
   readonly drain: (reason: string) => Effect.Effect<void>
+  /** Ends the waiting of this drain within a time from now, also if the drain has not begun yet. */
+  readonly limit: (time: Duration.Duration) => Effect.Effect<void, never, Scope.Scope>
 }
 
 const connectionsText = (count: number): string => `${count} connection${count === 1 ? "" : "s"}`
@@ -79,7 +82,8 @@ export const make = (
     const lifecycle = yield* Lifecycle
     const routes = yield* OwnRoutes
     const lock = yield* LockFile
-    const drainCut = yield* DrainCut
+    const isOver = yield* Deferred.make<void>()
+    const drainCut = Effect.raceFirst(yield* DrainCut, Deferred.await(isOver))
     const stopRequest = yield* StopRequest
     const timeout = Duration.decode(options.drainTimeout ?? defaults.drainTimeout)
     const drained = yield* Deferred.make<void>()
@@ -113,7 +117,7 @@ export const make = (
         const open = yield* bound.pending
         // The wait for the write of the record has a limit. Without the limit, a file system that hangs would stop the drain here,
         // and the open connections would not be ended.
-        yield* atMost(recordGrace)(Fiber.await(updated))
+        yield* Fiber.await(updated).pipe(Effect.raceFirst(drainCut), atMost(recordGrace))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections
         yield* bound.dismissViewers(farewell, goingAway, reason).pipe(
@@ -129,6 +133,10 @@ export const make = (
     return {
       timeout,
       hasBegun: Ref.get(hasBegun),
+      limit: (time) =>
+        Effect.asVoid(Effect.forkScoped(Effect.interruptible(
+          Effect.zipRight(Effect.sleep(time), Deferred.succeed(isOver, undefined))
+        ))),
       drain: (reason) =>
         Effect.if(Ref.getAndSet(hasBegun, true), {
           onTrue: () => Deferred.await(drained),

@@ -11,6 +11,14 @@ import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 
 /**
+ * How a gateway takes part in an election among hosts.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LeadershipPhase = "none" | "awaited" | "held"
+
+/**
  * The phase of a gateway:
  *
  * - `starting`: the port is not bound yet, or it is bound and no app has been served on it yet;
@@ -25,6 +33,11 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly bound: Effect.Effect<boolean>
   /** Whether an app has been served on the port. */
   readonly started: Effect.Effect<boolean>
+  /**
+   * Whether this gateway waits to lead the gateways of several hosts (`awaited`), or leads them (`held`). `none` without a lease. A
+   * gateway that waits is healthy and has started, but is not ready.
+   */
+  readonly leadership: Effect.Effect<LeadershipPhase>
   /** Whether shutdown has begun. */
   readonly draining: Effect.Effect<boolean>
   /** Completes when shutdown begins, with the reason that clients receive. */
@@ -43,9 +56,11 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly setBound: Effect.Effect<void>
   /** Records that an app is served on the port. */
   readonly setStarted: Effect.Effect<void>
+  /** Records whether this gateway waits to lead. */
+  readonly setLeadership: (phase: LeadershipPhase) => Effect.Effect<void>
   /** Begins the shutdown, with the reason that clients receive. Returns `false` if the shutdown had already begun. */
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
-  /** Records that one of the built-in checks has failed. A failed check is never removed. */
+  /** Records that one of the built-in checks has failed. A failed check is never removed. Only the first one counts. */
   readonly fail: (check: string) => Effect.Effect<void>
   /**
    * Adds a check of the app, and removes the check when the scope closes. Each run of `failingChecks` runs `passes`, so
@@ -69,19 +84,23 @@ interface Check {
 export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
   const bound = yield* Ref.make(false)
   const started = yield* Ref.make(false)
+  const leadership = yield* Ref.make<LeadershipPhase>("none")
   const drain = yield* Deferred.make<string>()
   const failing = yield* Ref.make<ReadonlyArray<string>>([])
   const checks = yield* Ref.make<ReadonlyArray<Check>>([])
   return Lifecycle.of({
     bound: Ref.get(bound),
     started: Ref.get(started),
+    leadership: Ref.get(leadership),
+    setLeadership: (phase) => Ref.set(leadership, phase),
     draining: Deferred.isDone(drain),
     drainBegan: Deferred.await(drain),
     failing: Ref.get(failing),
     setBound: Ref.set(bound, true),
     setStarted: Ref.set(started, true),
     beginDrain: (reason) => Deferred.succeed(drain, reason),
-    fail: (check) => Ref.update(failing, (before) => [...before, check]),
+    // A lost lock ends the leadership as well. The reason is the lock.
+    fail: (check) => Ref.update(failing, (before) => before.length === 0 ? [check] : before),
     failingChecks: Effect.flatMap(Ref.get(checks), (checks) =>
       Effect.map(
         Effect.filter(checks, ({ passes }) => passes, { negate: true, concurrency: "unbounded" }),

@@ -19,10 +19,11 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
-import type { BindFailed, LockLost, PortInUse } from "../GatewayLockError.ts"
+import type { BindFailed, PortInUse } from "../GatewayLockError.ts"
 import { ProcessEnd } from "../host/ProcessEnd.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { LockFile, type Loss } from "../lock/LockFile.ts"
+import type { Lost } from "../lock/LossReport.ts"
 import { healthPath } from "../probe/HealthProbe.ts"
 import type { PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -48,6 +49,23 @@ export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
   /** The number of open connections. */
   readonly connections: Effect.Effect<number>
 }>() {}
+
+/**
+ * Why a listener must end, and how.
+ *
+ * @internal
+ */
+export interface LostService {
+  readonly error: Lost
+  /** The built-in check that fails, and that `/readyz` names. */
+  readonly check: "lock" | "leadership"
+  /** The longest time for the drain. Default: `drainTimeout`. */
+  readonly within?: Duration.Duration
+  /** Whether code in this process waits for the loss, and can end the process itself. */
+  readonly isWatched: boolean
+  /** Runs after the drain. */
+  readonly release: Effect.Effect<void>
+}
 
 /**
  * An app cannot be served, because the listener was drained and closed when the last of its apps ended. To serve again, build the
@@ -86,33 +104,39 @@ const countLimit = ({ connections }: ServerSocket.ConnectionLimits) =>
   )
 
 /**
- * Starts a fiber that begins the drain as soon as the lock is lost. Another process may acquire a lost lock and serve, and this
- * process must not serve at the same time. Returns a reference that is `None` until the lock is lost, and then has the error
- * `LockLost`.
+ * Makes the effect that ends the service after a loss. Another process may acquire what was lost and serve, and this process must
+ * not serve at the same time. `lost` is `None` until then, and later has the error.
  */
-const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
+const makeLose = (options: ListenerOptions, { drain, limit, timeout }: Drain.Drain) =>
   Effect.gen(function*() {
     const lifecycle = yield* Lifecycle
-    const lock = yield* LockFile
     const processEnd = yield* ProcessEnd
-    const lost = yield* Ref.make(Option.none<LockLost>())
-    const onLost = ({ error, isWatched, release }: Loss) =>
+    const lost = yield* Ref.make(Option.none<Lost>())
+    const lose = ({ check, error, isWatched, release, within }: LostService) =>
       Effect.gen(function*() {
         const released = yield* Deferred.make<void>()
         yield* Ref.set(lost, Option.some(error))
-        yield* lifecycle.fail("lock")
+        yield* lifecycle.fail(check)
         if ((options.onLost ?? defaults.onLost) === "exit") {
           yield* processEnd.end({
             isWatched,
             drained: Deferred.await(released),
-            within: Duration.sum(timeout, endGrace)
+            within: Duration.sum(within ?? timeout, endGrace)
           })
         }
-        yield* drain("lock lost")
+        if (within !== undefined) yield* limit(within)
+        yield* drain(`${check} lost`)
         yield* Effect.uninterruptible(Effect.zipRight(release, Deferred.succeed(released, undefined)))
       })
+    return { lost, lose }
+  })
+
+/** Starts a fiber that ends the service as soon as the lock is lost. */
+const watchLock = (lose: Bound["lose"]) =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const onLost = (loss: Loss) => lose({ ...loss, check: "lock" })
     yield* lock.whenLost.pipe(Effect.flatMap(onLost), detachSpan, Effect.interruptible, Effect.forkScoped)
-    return lost
   })
 
 /**
@@ -135,7 +159,7 @@ const makeServer = (
   bound: ServerSocket.BoundSocket,
   address: Address,
   { drain, hasBegun }: Drain.Drain,
-  lost: Ref.Ref<Option.Option<LockLost>>
+  lost: Ref.Ref<Option.Option<Lost>>
 ) =>
   Effect.gen(function*() {
     const lifecycle = yield* Lifecycle
@@ -146,7 +170,7 @@ const makeServer = (
       serve: (app, middleware) =>
         Effect.gen(function*() {
           const before = yield* Ref.get(lost)
-          // `HttpServer.serve` has no error channel, so `LockLost` and `ListenerClosed` become defects.
+          // `HttpServer.serve` has no error channel, so the loss and `ListenerClosed` become defects.
           if (Option.isSome(before)) return yield* Effect.die(before.value)
           if (yield* hasBegun) return yield* Effect.die(new ListenerClosed(address))
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
@@ -167,6 +191,51 @@ const makeServer = (
   })
 
 /**
+ * A listener, and how to end it.
+ *
+ * @internal
+ */
+export interface Bound {
+  readonly context: Context.Context<Listener | HttpServer.HttpServer>
+  /**
+   * Ends the service, because the process must not serve any more: readiness fails, the listener drains and closes, and with
+   * `onLost: "exit"` the process ends.
+   */
+  readonly lose: (loss: LostService) => Effect.Effect<void, never, Scope.Scope>
+}
+
+/**
+ * Does the same as `make`, for a caller that can lose more than the lock.
+ *
+ * @internal
+ */
+export const makeBound = (
+  options: ListenerOptions
+): Effect.Effect<Bound, PortInUse | BindFailed, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    yield* keepInterruption
+    const lifecycle = yield* Lifecycle
+    const routes = yield* ServerSocket.OwnRoutes
+    const lock = yield* LockFile
+    const bound = yield* bindPort(options, routes, lifecycle.drainBegan)
+    const address: Address = { host: options.host, port: bound.address.port }
+    yield* Metrics.register
+    yield* countLimit(limitsOf(options.limits))
+    const drain = yield* Drain.make(options, bound, address)
+    const { lose, lost } = yield* makeLose(options, drain)
+    yield* watchLock(lose)
+    yield* lifecycle.setBound
+    // This finalizer drains if no app was ever served. If apps were served, the finalizer of the last app has already drained.
+    yield* Effect.addFinalizer((exit) => drain.drain(shutdownReason(exit)))
+    yield* lock.update({ phase: "listening", ...address })
+    const server = yield* makeServer(bound, address, drain, lost)
+    const context = Context.make(Listener, Listener.of({ address, connections: bound.connections })).pipe(
+      Context.add(HttpServer.HttpServer, server)
+    )
+    return { context, lose }
+  })
+
+/**
  * Binds the port and serves on it until the scope closes. Then drains (waits up to `drainTimeout` until the requests in flight have
  * ended) and closes the port. Fails with `PortInUse` if another listener has the port, and with `BindFailed` if the operating
  * system refuses to bind.
@@ -180,27 +249,7 @@ export const make = (
   Context.Context<Listener | HttpServer.HttpServer>,
   PortInUse | BindFailed,
   Requirements | Scope.Scope
-> =>
-  Effect.gen(function*() {
-    yield* keepInterruption
-    const lifecycle = yield* Lifecycle
-    const routes = yield* ServerSocket.OwnRoutes
-    const lock = yield* LockFile
-    const bound = yield* bindPort(options, routes, lifecycle.drainBegan)
-    const address: Address = { host: options.host, port: bound.address.port }
-    yield* Metrics.register
-    yield* countLimit(limitsOf(options.limits))
-    const drain = yield* Drain.make(options, bound, address)
-    const lost = yield* watchLock(options, drain)
-    yield* lifecycle.setBound
-    // This finalizer drains if no app was ever served. If apps were served, the finalizer of the last app has already drained.
-    yield* Effect.addFinalizer((exit) => drain.drain(shutdownReason(exit)))
-    yield* lock.update({ phase: "listening", ...address })
-    const server = yield* makeServer(bound, address, drain, lost)
-    return Context.make(Listener, Listener.of({ address, connections: bound.connections })).pipe(
-      Context.add(HttpServer.HttpServer, server)
-    )
-  })
+> => Effect.map(makeBound(options), ({ context }) => context)
 
 /**
  * Provides the listener, and the `HttpServer` on which apps are served. Fails with `PortInUse` or `BindFailed`. The listener

@@ -10,7 +10,7 @@ import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { jsonFault } from "../internal/jsonFault.ts"
 import { printable } from "../internal/printable.ts"
 import { readStream } from "../internal/readStream.ts"
-import type { Given, SettingInvalid } from "./Setting.ts"
+import type { Given, LeaseTimesInvalid, SettingInvalid } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
 
 /**
@@ -77,8 +77,8 @@ const parseJson = (text: string): Either.Either<unknown, string> =>
     }
   })
 
-/** A fault of the config file itself, or of a value in it. */
-export type FileProblem = SettingInvalid | ConfigFileInvalid
+/** A fault of the config file itself, of a value in it, or of several values together. */
+export type FileProblem = SettingInvalid | LeaseTimesInvalid | ConfigFileInvalid
 
 /**
  * Handles a problem of the config file. If this handler fails, resolving the settings fails with the same error. If the handler

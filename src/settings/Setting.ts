@@ -28,6 +28,20 @@ export class SettingInvalid extends Data.TaggedError("SettingInvalid")<{
 }
 
 /**
+ * The times of the lease do not fit together. The message is one line: the relation, the numbers, and what is allowed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeaseTimesInvalid extends Data.TaggedError("LeaseTimesInvalid")<{
+  readonly problems: ReadonlyArray<string>
+}> {
+  override get message() {
+    return printable(`invalid lease times: ${this.problems.join("; ")}`)
+  }
+}
+
+/**
  * The keywords of JSON Schema (draft 2020-12) that describe a setting.
  *
  * @since 0.1.0

@@ -6,6 +6,8 @@ import * as Duration from "effect/Duration"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as LeaseTimes from "../leader/LeaseTimes.ts"
+import * as LeaseUrl from "../leader/LeaseUrl.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import { allowedHost, allowedOrigin, any } from "../server/Access.ts"
@@ -41,6 +43,10 @@ export const defaultProfile = "default"
 const supervisors = ["auto", "none", "systemd", "launchd", "schtasks", "external"] as const
 const logFormats = ["pretty", "logfmt", "json"] as const
 
+/** A shorter time would make a leader ask the store without a pause. */
+const shortestLeaseTime = Duration.millis(10)
+
+const leaseNamePattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/
 const profilePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
 const supportedLogLevels = ["all", "trace", "debug", "info", "warning", "error", "fatal", "none"] as const
@@ -301,6 +307,86 @@ export const settings = {
     default: Listener.defaults.limits.framesPerSecond,
     minimum: 1,
     maximum: 1_000_000
+  }),
+  "lease.urlFile": setting({
+    name: "lease URL file",
+    flag: "lease-url-file",
+    env: "GATEWAY_LEASE_URL_FILE",
+    file: ["lease", "urlFile"],
+    json: { type: "string", minLength: 1 },
+    placeholder: "<path>",
+    description: "file with the URL of the lease store, by which hosts elect one leader",
+    allowed: "a path",
+    path: "file",
+    default: "no lease",
+    decode: matching(/^[^\0]+$/)
+  }),
+  "lease.url": setting({
+    name: "lease URL",
+    env: "GATEWAY_LEASE_URL",
+    placeholder: "<url>",
+    description: "URL of the lease store, by which hosts elect one leader",
+    allowed: LeaseUrl.allowed,
+    default: "no lease",
+    isSecret: true,
+    decode: (raw) =>
+      Option.map(
+        Option.filter(Option.map(text(raw), LeaseUrl.withoutLineEnd), LeaseUrl.isValid),
+        (url) => Redacted.make(url)
+      ),
+    explain: (raw) => Option.flatMap(Option.map(text(raw), LeaseUrl.withoutLineEnd), LeaseUrl.fault)
+  }),
+  "lease.name": setting({
+    name: "lease name",
+    flag: "lease-name",
+    env: "GATEWAY_LEASE_NAME",
+    file: ["lease", "name"],
+    json: { type: "string", pattern: leaseNamePattern.source },
+    placeholder: "<name>",
+    description: "name of the lease; gateways with the same name elect one leader",
+    allowed: "1 to 128 characters of A-Z, a-z, 0-9, ., _, :, / and -, of which the first is a letter or digit",
+    default: "the profile",
+    decode: matching(leaseNamePattern)
+  }),
+  "lease.duration": durationSetting({
+    name: "lease duration",
+    env: "GATEWAY_LEASE_DURATION",
+    file: ["lease", "duration"],
+    description: "how long a candidate must see an unchanged lease before it leads",
+    default: LeaseTimes.defaults.duration,
+    minimum: shortestLeaseTime
+  }),
+  "lease.renewInterval": durationSetting({
+    name: "lease renew interval",
+    env: "GATEWAY_LEASE_RENEW_INTERVAL",
+    file: ["lease", "renewInterval"],
+    description: "time from one renewal of the lease to the next",
+    default: LeaseTimes.defaults.renewInterval,
+    minimum: shortestLeaseTime
+  }),
+  "lease.attemptTimeout": durationSetting({
+    name: "lease attempt timeout",
+    env: "GATEWAY_LEASE_ATTEMPT_TIMEOUT",
+    file: ["lease", "attemptTimeout"],
+    description: "time limit for one answer of the lease store",
+    default: LeaseTimes.defaults.attemptTimeout,
+    minimum: shortestLeaseTime
+  }),
+  "lease.renewDeadline": durationSetting({
+    name: "lease renew deadline",
+    env: "GATEWAY_LEASE_RENEW_DEADLINE",
+    file: ["lease", "renewDeadline"],
+    description: "how long a leader goes on without a successful renewal",
+    default: LeaseTimes.defaults.renewDeadline,
+    minimum: shortestLeaseTime
+  }),
+  "lease.stopTimeout": durationSetting({
+    name: "lease stop timeout",
+    env: "GATEWAY_LEASE_STOP_TIMEOUT",
+    file: ["lease", "stopTimeout"],
+    description: "time limit for the work of a leader that has lost its lease",
+    default: LeaseTimes.defaults.stopTimeout,
+    minimum: shortestLeaseTime
   }),
   logFormat: setting({
     name: "log format",

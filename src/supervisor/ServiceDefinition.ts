@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import { notXml } from "./escapeXml.ts"
 import { launchdPlist } from "./LaunchdPlist.ts"
 import { taskXml } from "./ScheduledTask.ts"
-import { commandWords, type Manager, serviceNames, type ServiceOptions, tokenFileFlag } from "./ServiceOptions.ts"
+import { commandWords, type Manager, secretFiles, serviceNames, type ServiceOptions } from "./ServiceOptions.ts"
 import { systemdUnit } from "./SystemdUnit.ts"
 
 /**
@@ -79,7 +79,9 @@ const notWorkingDirectory = /[\p{Cc}\p{Noncharacter_Code_Point}]|[\s\\]$/u
 export const unwritable = (manager: Manager, options: ServiceOptions): Option.Option<string> => {
   if (manager === "systemd" && /[\p{Cc}"'\\]/u.test(options.execPath)) return Option.some(options.execPath)
   if (manager === "systemd" && options.scope === "system") {
-    const unquoted = [options.args.get(tokenFileFlag) ?? "", options.user ?? ""].find((word) => /\p{Cc}/u.test(word))
+    const unquoted = [...secretFiles.map(([flag]) => options.args.get(flag) ?? ""), options.user ?? ""].find((word) =>
+      /\p{Cc}/u.test(word)
+    )
     if (unquoted !== undefined) return Option.some(unquoted)
   }
   const { exec } = options

@@ -160,10 +160,13 @@ export const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
   value.startsWith("-") ? [`--${flag}=${value}`] : [`--${flag}`, value]
 
 /**
- * The name of the flag for the file that contains the access token. A system unit of systemd passes that file to the gateway as a
- * credential.
+ * The flags that name a file with a secret, each with the name of the credential as which a system unit of systemd passes the file to
+ * the gateway.
  */
-export const tokenFileFlag = "token-file"
+export const secretFiles: ReadonlyArray<readonly [flag: string, credential: string]> = [
+  ["token-file", "token"],
+  ["lease-url-file", "lease-url"]
+]
 
 /** How long a command of `gateway exec` may take to end after SIGTERM, by default. */
 export const defaultStopTimeout = Duration.seconds(10)

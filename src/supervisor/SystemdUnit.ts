@@ -8,9 +8,9 @@ import * as NodePath from "node:path"
 import {
   commandWords,
   type GuardedCommand,
+  secretFiles,
   type ServiceOptions,
   stopTimeout,
-  tokenFileFlag,
   wholeSeconds
 } from "./ServiceOptions.ts"
 import { lines, writtenBy } from "./serviceText.ts"
@@ -165,8 +165,9 @@ export const stateDirectoryName = (path: string): Option.Option<string> => {
 export const systemStateDir = ({ args, profile }: Pick<ServiceOptions, "args" | "profile">): string =>
   args.get("state-dir") ?? NodePath.posix.join(systemFolders.state, profile)
 
-/** The name of the systemd credential that contains the access token. */
-const tokenCredential = "token"
+/** The systemd credential that replaces the path after a flag, if the path is that of a file with a secret. */
+const credentialOf = (flag: string | undefined): Option.Option<string> =>
+  Option.fromNullable(secretFiles.find(([secret]) => flag === `--${secret}`)?.[1])
 
 /** The folders that `ProtectHome=yes` hides. */
 const homes = ["/home", "/root", "/run/user"]
@@ -206,7 +207,6 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
   const { args, execPath, port, scriptPath } = options
   const stateDir = systemStateDir(options)
   const stateDirectory = stateDirectoryLines(stateDir)
-  const tokenFile = args.get(tokenFileFlag)
   const isHomeNeeded = [execPath, scriptPath, stateDir, args.get("config") ?? ""]
     .some((path) => homes.some((home) => isBelow(path, home)))
   const capability = isPrivileged(port) ? bindCapability : ""
@@ -215,7 +215,10 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
     "Environment=XDG_CONFIG_HOME=%E XDG_STATE_HOME=%S",
     ...stateDirectory,
     stateDirectory.length === 0 && NodePath.isAbsolute(stateDir) && `ReadWritePaths=${quoteSystemd(stateDir)}`,
-    tokenFile !== undefined && `LoadCredential=${tokenCredential}:${tokenFile.replace(/%/g, "%%")}`,
+    ...secretFiles.map(([flag, credential]) => {
+      const path = args.get(flag)
+      return path !== undefined && `LoadCredential=${credential}:${path.replace(/%/g, "%%")}`
+    }),
     "ProtectSystem=strict",
     `ProtectHome=${isHomeNeeded ? "read-only" : "yes"}`,
     "PrivateTmp=yes",
@@ -329,16 +332,17 @@ export const systemdUnit = (options: ServiceOptions): string => {
   )
 }
 
-/** The value of `ExecStart=`. A system unit of a gateway passes the token file as a credential instead of its path. */
+/** The value of `ExecStart=`. A system unit of a gateway passes files with secrets as credentials instead of their paths. */
 const execStart = (options: ServiceOptions): string => {
   const [program, ...args] = commandWords("systemd", options)
-  const passesToken = options.scope === "system" && options.exec === undefined && options.args.has(tokenFileFlag)
+  const passesSecrets = options.scope === "system" && options.exec === undefined
   return [
     quoteSystemd(program),
     ...args.map((word, index) =>
-      passesToken && args[index - 1] === `--${tokenFileFlag}`
-        ? `\${CREDENTIALS_DIRECTORY}/${tokenCredential}`
-        : quoteSystemdArgument(word)
+      Option.match(passesSecrets ? credentialOf(args[index - 1]) : Option.none(), {
+        onNone: () => quoteSystemdArgument(word),
+        onSome: (credential) => `\${CREDENTIALS_DIRECTORY}/${credential}`
+      })
     )
   ].join(" ")
 }

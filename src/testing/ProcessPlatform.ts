@@ -5,12 +5,14 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Platform } from "../Gateway.ts"
 import { watcherGrace } from "../host/endProcess.ts"
+import { HostFacts } from "../host/HostFacts.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { InstanceId } from "../host/InstanceId.ts"
 import { KernelLock } from "../host/KernelLock.ts"
@@ -20,6 +22,7 @@ import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { PortOwners } from "../host/PortOwners.ts"
 import { ProbeTransport } from "../host/ProbeTransport.ts"
 import { ProcessEnd } from "../host/ProcessEnd.ts"
+import { ProcessFence } from "../host/ProcessFence.ts"
 import * as ProcessTable from "../host/ProcessTable.ts"
 import { SignalFailed, Signals } from "../host/Signals.ts"
 import { GroupIds, UserId } from "../host/UserId.ts"
@@ -49,13 +52,17 @@ export type Requirements =
   | Signals
   | Path.Path
 
-const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess) =>
+const processTable = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  process: SimulatedKernel.KernelProcess,
+  host: number
+) =>
   ProcessTable.make({
     self: Effect.succeed({
       pid: process.pid,
       startTime: process.startTime,
       // Only Linux reports the boot id and the PID namespace of a process.
-      ...(kernel.platform === "linux" ? { bootId: process.bootId, pidNamespace: process.pidNamespace } : {})
+      ...(kernel.platform === "linux" ? { bootId: bootIdOn(host, process), pidNamespace: process.pidNamespace } : {})
     }),
     look: (pid) =>
       Effect.sync(() => {
@@ -153,6 +160,32 @@ const processEnd = (
     })
 })
 
+/** A fence that ends all programs of the process. It goes by the clock of the host, as the process itself does. */
+const processFence = (
+  end: ProcessRegister["endAll"],
+  process: SimulatedKernel.KernelProcess
+): ProcessFence["Type"] => ({
+  make: Effect.gen(function*() {
+    let killAt: bigint | undefined
+    const disarm = Effect.sync(() => {
+      killAt = undefined
+    })
+    yield* Effect.addFinalizer(() => disarm)
+    return {
+      disarm,
+      killAt: (moment) =>
+        Effect.gen(function*() {
+          killAt = moment
+          const wait = moment - (yield* Clock.currentTimeNanos)
+          yield* Effect.forkDaemon(Effect.gen(function*() {
+            yield* Effect.sleep(Duration.nanos(wait < 0n ? 0n : wait))
+            if (killAt === moment) yield* end(process, "gone", "is killed by its fence")
+          }))
+        })
+    }
+  })
+})
+
 const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: SimulatedKernel.KernelProcess) =>
   OpenLockFiles.of({
     paths: Effect.sync(() => {
@@ -180,13 +213,22 @@ const paths = Effect.provide(Path.Path, Path.layer)
 /** How many hosts were made on each clock. */
 const hostsOf = new WeakMap<Clock.Clock, number>()
 
+/** The number of a new host among the hosts on one clock. */
+const nextHost = (clock: Clock.Clock): number => {
+  const number = (hostsOf.get(clock) ?? 0) + 1
+  hostsOf.set(clock, number)
+  return number
+}
+
+/** No two hosts have the same boot id, because a candidate compares it with that of a leader on another host. */
+const bootIdOn = (host: number, { bootId }: SimulatedKernel.KernelProcess): string =>
+  host === 1 ? bootId : `${bootId}-of-host-${host}`
+
 /**
  * Makes the ids of the gateways of one host. Hosts on one clock never make the same id, because processes of several hosts can be
  * distinguished by nothing else, for example as holders of a lease.
  */
-const makeIds = (clock: Clock.Clock): Effect.Effect<string> => {
-  const number = (hostsOf.get(clock) ?? 0) + 1
-  hostsOf.set(clock, number)
+const makeIds = (number: number): Effect.Effect<string> => {
   const prefix = number === 1 ? "instance-" : `instance-${number}-`
   let instances = 0
   return Effect.sync(() => `${prefix}${++instances}`)
@@ -196,7 +238,7 @@ const makeIds = (clock: Clock.Clock): Effect.Effect<string> => {
 export const makePlatform = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts,
-  { end }: ProcessRegister,
+  { end, endAll }: ProcessRegister,
   { servicesOf }: SimulatedPrograms,
   clock: Clock.Clock
 ): (
@@ -204,10 +246,11 @@ export const makePlatform = (
   options: ProcessOptions
 ) => Effect.Effect<Context.Context<Requirements | ExecServices>> => {
   const { platform } = kernel
-  const newId = makeIds(clock)
+  const host = nextHost(clock)
+  const newId = makeIds(host)
   return (process, { listensForSigterm = true }) =>
     Effect.zipWith(
-      processTable(kernel, process),
+      processTable(kernel, process, host),
       paths,
       (table, paths) =>
         Context.make(FileSystem.FileSystem, SimulatedFiles.makeFileSystem(kernel, process)).pipe(
@@ -225,6 +268,11 @@ export const makePlatform = (
             PlatformFolders.make({ config: "/config", state: "/state" })
           ),
           Context.add(ProcessEnd, processEnd(end, process, listensForSigterm)),
+          Context.add(ProcessFence, processFence(endAll, process)),
+          Context.add(HostFacts, {
+            name: Effect.succeed("simulated"),
+            fileSystemOf: () => Effect.succeedSome("ext4")
+          }),
           Context.add(HostPlatform, platform),
           Context.add(NativeFiles, SimulatedFiles.makeNativeFiles(kernel, process)),
           Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),

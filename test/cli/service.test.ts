@@ -6,6 +6,7 @@ import * as NodeOs from "node:os"
 import * as Path from "node:path"
 import type { ExecCommandLine } from "../../src/cli/CommandLine.ts"
 import { service, type ServiceCommand } from "../../src/cli/service.ts"
+import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import { launchdPlist } from "../../src/supervisor/LaunchdPlist.ts"
 import { taskXml } from "../../src/supervisor/ScheduledTask.ts"
 import { managers, type ServiceOptions } from "../../src/supervisor/ServiceOptions.ts"
@@ -24,6 +25,7 @@ const command: ServiceCommand = {
     health: { probeTimeout: Duration.seconds(1), retryInterval: Duration.seconds(5), timeout: Duration.minutes(5) },
     port: 18790,
     tokenFile: Option.none(),
+    lease: { ...LeaseTimes.defaults, url: Option.none(), urlFile: Option.none(), name: "a-b" },
     configName: "/nonexistent/gateway.json"
   },
   flags: new Map([["profile", "a-b"], ["port", "18790"]]),
@@ -231,6 +233,31 @@ describe("service --system on systemd", () => {
       assert.include(ofUser.out.join("\n"), " --token-file /home/me/token ")
       const injected = yield* invoke({ ...system, flags: new Map([["token-file", "/a\nExecStartPre=/bin/sh"]]) })
       assert.isTrue(injected.exit._tag === "Left" && injected.exit.left._tag === "ServiceFailed")
+    }).pipe(live))
+
+  it.scopedLive("passes the file with the lease URL to a system service as a credential", () =>
+    Effect.gen(function*() {
+      const flags = new Map([["lease-url-file", "/root/lease"], ["token-file", "/root/token"]])
+      const fromFlag = yield* invoke({ ...system, flags })
+      const lease = { ...command.config.lease, urlFile: Option.some("/root/lease") }
+      const fromFile = yield* invoke({
+        ...system,
+        config: { ...command.config, tokenFile: Option.some("/root/token"), lease }
+      })
+      for (const { out } of [fromFlag, fromFile]) {
+        const unit = out.join("\n")
+        assert.include(unit, "LoadCredential=lease-url:/root/lease\n")
+        assert.include(unit, "LoadCredential=token:/root/token\n")
+        assert.include(unit, " --lease-url-file ${CREDENTIALS_DIRECTORY}/lease-url ")
+        assert.include(unit, " --token-file ${CREDENTIALS_DIRECTORY}/token ")
+      }
+      const ofUser = yield* invoke({ flags: new Map([["lease-url-file", "lease"]]) })
+      assert.include(ofUser.out.join("\n"), ` --lease-url-file ${Path.resolve("lease")} `)
+      const { err } = yield* invoke({}, { HOME: "/nonexistent/home", GATEWAY_LEASE_URL: "etcd+http://a:1" })
+      assert.include(
+        err.join("\n"),
+        "GATEWAY_LEASE_URL is set in this environment, but not for the service; put the URL into a file and use --lease-url-file"
+      )
     }).pipe(live))
 
   it.scopedLive("warns of a program that the service's user cannot read", () =>

@@ -8,6 +8,7 @@ import { hasProperty, isTagged } from "effect/Predicate"
 import { setImmediate } from "node:timers/promises"
 import type { ExecCommandLine } from "../../src/cli/CommandLine.ts"
 import { KernelLock } from "../../src/host/KernelLock.ts"
+import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import { defaults as listening } from "../../src/server/ListenerOptions.ts"
 import { InheritableSockets } from "../../src/server/node/InheritableSocket.ts"
 import type { GatewayConfig } from "../../src/settings/GatewayConfig.ts"
@@ -57,6 +58,7 @@ const configOf = ({ timeout }: Contender, lock: Omit<GatewayConfig["lock"], "tim
   allowedHosts: [],
   allowedOrigins: [],
   limits: listening.limits,
+  lease: { ...LeaseTimes.defaults, url: Option.none(), urlFile: Option.none(), name: "default" },
   logFormat: Option.none(),
   logLevel: LogLevel.Info
 })

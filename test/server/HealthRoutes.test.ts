@@ -69,6 +69,45 @@ describe("HealthRoutes", () => {
       assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("lock"))
     }))
 
+  it.effect("a gateway that waits to lead is healthy and has started, but is not ready", () =>
+    Effect.gen(function*() {
+      const lifecycle = yield* Lifecycle.make
+      const started = [200, { ok: true, status: "started" }]
+      yield* lifecycle.setLeadership("awaited")
+      yield* lifecycle.setBound
+      assert.deepStrictEqual(yield* seen(lifecycle), { health: live, ready: notReady("leadership"), startup: started })
+      const app = yield* ask(lifecycle, "/app", "POST")
+      assert.deepStrictEqual([app.status, app.body, app.headers.get("retry-after")], [
+        503,
+        { ok: false, status: "standby" },
+        "3"
+      ])
+      // It leads, and its app is not served yet.
+      yield* lifecycle.setLeadership("held")
+      assert.deepStrictEqual(yield* seen(lifecycle), { health: live, ready: notReady("starting"), startup: started })
+      yield* lifecycle.setStarted
+      assert.deepStrictEqual((yield* seen(lifecycle)).ready, [200, { ready: true }])
+      yield* lifecycle.fail("leadership")
+      yield* lifecycle.beginDrain("leadership lost")
+      assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("leadership"))
+    }))
+
+  it.effect("a gateway that waits to lead drains as any other", () =>
+    Effect.gen(function*() {
+      const lifecycle = yield* Lifecycle.make
+      yield* lifecycle.setLeadership("awaited")
+      yield* lifecycle.beginDrain("stopped")
+      assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("draining", "leadership"))
+    }))
+
+  it.effect("of two checks that fail for good, the first is the reason", () =>
+    Effect.gen(function*() {
+      const lifecycle = yield* Lifecycle.make
+      yield* lifecycle.fail("lock")
+      yield* lifecycle.fail("leadership")
+      assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("lock"))
+    }))
+
   it.effect("the short names answer the same, with a query too", () =>
     Effect.gen(function*() {
       const lifecycle = yield* Lifecycle.make

@@ -54,7 +54,7 @@ const nested = (key: string, value: unknown): unknown =>
 const file = (key: string, value: unknown) => ({ [defaultFile]: JSON.stringify(nested(key, value)) })
 
 /** The resolved settings as plain data. */
-const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig) => ({
+const shown = ({ health, lease, limits, lock, ...config }: GatewayConfig.GatewayConfig) => ({
   ...config,
   "lock.timeout": Duration.toMillis(lock.timeout),
   "lock.pollInterval": Duration.toMillis(lock.pollInterval),
@@ -76,6 +76,14 @@ const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig)
   "limits.controlSockets": limits.controlSockets,
   "limits.frameBytes": limits.frameBytes,
   "limits.framesPerSecond": limits.framesPerSecond,
+  "lease.url": Option.getOrUndefined(Option.map(lease.url, Redacted.value)),
+  "lease.urlFile": Option.getOrUndefined(lease.urlFile),
+  "lease.name": lease.name,
+  "lease.duration": Duration.toMillis(lease.duration),
+  "lease.renewInterval": Duration.toMillis(lease.renewInterval),
+  "lease.attemptTimeout": Duration.toMillis(lease.attemptTimeout),
+  "lease.renewDeadline": Duration.toMillis(lease.renewDeadline),
+  "lease.stopTimeout": Duration.toMillis(lease.stopTimeout),
   logFormat: Option.getOrUndefined(config.logFormat),
   logLevel: config.logLevel.label
 })
@@ -95,6 +103,7 @@ interface Case {
   readonly default: string | number | undefined
 }
 
+const aUrl = "postgresql://gateway:secret@db.example:5432/gateway"
 const aToken = "0123456789abcdef0123456789ABCDEF"
 
 const cases: ReadonlyArray<Case> = [
@@ -220,6 +229,51 @@ const cases: ReadonlyArray<Case> = [
   { setting: "limits.frameBytes", file: { key: "limits.frameBytes", raw: 1024, value: 1024 }, default: 65_536 },
   { setting: "limits.framesPerSecond", file: { key: "limits.framesPerSecond", raw: 1, value: 1 }, default: 100 },
   {
+    setting: "lease.urlFile",
+    flag: { key: "lease-url-file", raw: "/a/../b", value: "/b" },
+    env: { key: "GATEWAY_LEASE_URL_FILE", raw: "/c", value: "/c" },
+    file: { key: "lease.urlFile", raw: "lease-url", value: "/etc/gateways/default/lease-url" },
+    default: undefined
+  },
+  { setting: "lease.url", env: { key: "GATEWAY_LEASE_URL", raw: aUrl, value: aUrl }, default: undefined },
+  {
+    setting: "lease.name",
+    flag: { key: "lease-name", raw: "A/b:c.d", value: "A/b:c.d" },
+    env: { key: "GATEWAY_LEASE_NAME", raw: "b", value: "b" },
+    file: { key: "lease.name", raw: "c", value: "c" },
+    default: "default"
+  },
+  {
+    setting: "lease.duration",
+    env: { key: "GATEWAY_LEASE_DURATION", raw: "1 minute", value: 60_000 },
+    file: { key: "lease.duration", raw: "20s", value: 20_000 },
+    default: 15_000
+  },
+  {
+    setting: "lease.renewInterval",
+    env: { key: "GATEWAY_LEASE_RENEW_INTERVAL", raw: "1 second", value: 1000 },
+    file: { key: "lease.renewInterval", raw: "500ms", value: 500 },
+    default: 3000
+  },
+  {
+    setting: "lease.attemptTimeout",
+    env: { key: "GATEWAY_LEASE_ATTEMPT_TIMEOUT", raw: "1 second", value: 1000 },
+    file: { key: "lease.attemptTimeout", raw: "10 millis", value: 10 },
+    default: 2000
+  },
+  {
+    setting: "lease.renewDeadline",
+    env: { key: "GATEWAY_LEASE_RENEW_DEADLINE", raw: "9 seconds", value: 9000 },
+    file: { key: "lease.renewDeadline", raw: "8s", value: 8000 },
+    default: 10_000
+  },
+  {
+    setting: "lease.stopTimeout",
+    env: { key: "GATEWAY_LEASE_STOP_TIMEOUT", raw: "1 second", value: 1000 },
+    file: { key: "lease.stopTimeout", raw: "2s", value: 2000 },
+    default: 4000
+  },
+  {
     setting: "logFormat",
     flag: { key: "log-format", raw: "json", value: "json" },
     env: { key: "GATEWAY_LOG_FORMAT", raw: "pretty", value: "pretty" },
@@ -267,6 +321,14 @@ describe("GatewayConfig.resolve", () => {
         "limits.controlSockets": 1000,
         "limits.frameBytes": 65_536,
         "limits.framesPerSecond": 100,
+        "lease.url": undefined,
+        "lease.urlFile": undefined,
+        "lease.name": "default",
+        "lease.duration": 15_000,
+        "lease.renewInterval": 3000,
+        "lease.attemptTimeout": 2000,
+        "lease.renewDeadline": 10_000,
+        "lease.stopTimeout": 4000,
         logFormat: undefined,
         logLevel: "INFO"
       })
@@ -574,7 +636,7 @@ describe("GatewayConfig.resolve", () => {
 describe("the config file", () => {
   it.effect.each<readonly [reason: string, content: string]>([
     [
-      "unknown key \"prot\"; known here: allowedHosts, allowedOrigins, drainTimeout, health, host, limits, lock, port, tokenFile",
+      "unknown key \"prot\"; known here: allowedHosts, allowedOrigins, drainTimeout, health, host, lease, limits, lock, port, tokenFile",
       "{\"prot\":1}"
     ],
     [
