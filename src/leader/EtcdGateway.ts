@@ -248,8 +248,8 @@ export const make = (
 ): Effect.Effect<EtcdGateway, never, HttpClient.HttpClient> =>
   Effect.map(HttpClient.HttpClient, (client) => {
     const state: State = {
-      // etcd does not read the headers of traces.
-      client: HttpClient.withTracerPropagation(client, false),
+      // Renewals and looks go on for ever: a span for each would drown out the rest.
+      client: HttpClient.withTracerDisabledWhen(client, () => true),
       url,
       endpointTimeout,
       preferred: 0,

@@ -23,8 +23,10 @@
  *
  * **Gotchas**
  *
- * - Each renewal is a revision: with the defaults 28,800 a day. Run etcd with `--auto-compaction-retention`, as for Kubernetes.
+ * - etcd grants whole seconds, and may grant more than was asked for. That changes nothing, and a shorter lease is refused.
+ * - Each renewal is a revision of etcd: 28,800 a day with the defaults, which take 2 MB unless etcd compacts them.
  * - A snapshot that is restored moves revisions back, so tokens repeat. Then only the highest token that each host remembers protects.
+ * - `etcd grpc-proxy` has no JSON gateway. `--enable-grpc-gateway=false` turns off the one of a member.
  * - Certificates of clients are not supported: the gateway passes no name of a certificate on to etcd.
  *
  * @since 0.1.0

@@ -40,13 +40,16 @@ const until = (what: string, condition: () => boolean): Effect.Effect<void, Neve
 const now = () => Number(process.hrtime.bigint()) / 1e6
 
 /** Starts a process that leads when it can. It is killed at the end of the test. */
-const host = (etcd: Etcd.Etcd) =>
+const host = (etcd: Etcd.Etcd, env: NodeJS.ProcessEnv = {}) =>
   Effect.gen(function*() {
     const entries: Array<Entry> = []
     const program = fileURLToPath(new URL("../fixtures/etcdLeader.mjs", import.meta.url))
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, [program, etcd.url, JSON.stringify(times)], { stdio: ["ignore", "pipe", "ignore"] })
+        spawn(process.execPath, [program, etcd.url, JSON.stringify(times)], {
+          env,
+          stdio: ["ignore", "pipe", "ignore"]
+        })
       ),
       (child) => Effect.sync(() => child.kill("SIGKILL"))
     )
@@ -209,7 +212,7 @@ describe("two hosts with a lease in an etcd cluster", () => {
       assert.isTrue(candidate.isActing())
     }))
 
-  test.scopedLive("stop at once when the etcd lease is revoked by hand, and nobody leads before the time is over", () =>
+  test.scopedLive("have one leader when the etcd lease is revoked by hand: it stops at once, and then releases the lease", () =>
     Effect.gen(function*() {
       const { candidate, etcd, leader } = yield* start
       const range = {
@@ -225,5 +228,17 @@ describe("two hosts with a lease in an etcd cluster", () => {
       yield* until("the other leads", candidate.isActing)
       judge([leader, candidate])
       yield* note("takeover after a revocation", candidate.first() - leader.last())
+    }))
+
+  test.scopedLive("reach etcd by TLS with the CA of NODE_EXTRA_CA_CERTS", () =>
+    Effect.gen(function*() {
+      const etcd = yield* Etcd.start({ isSecure: true })
+      const leader = yield* host(etcd, { NODE_EXTRA_CA_CERTS: etcd.members[0]?.certificate })
+      yield* until("it leads", leader.isActing)
+      const candidate = yield* host(etcd, { NODE_EXTRA_CA_CERTS: etcd.members[0]?.certificate })
+      yield* Effect.sleep(2 * times.renewInterval)
+      yield* leader.signal("SIGTERM")
+      yield* until("the other leads", candidate.isActing)
+      judge([leader, candidate])
     }))
 })
