@@ -272,6 +272,16 @@ const inspectCommand = (
     }
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
+const leaderCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Leader" }>,
+  typed: GatewayConfig.LogFormat
+) =>
+  Effect.flatMap(Effect.promise(() => import("./leader.ts")), ({ leader }) => leader(command)).pipe(
+    whileNot(invocation.uncaught),
+    Effect.tapErrorCause(report(typed))
+  )
+
 const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
@@ -298,6 +308,8 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "List":
       case "Doctor":
         return yield* inspectCommand(invocation, command, typed)
+      case "Leader":
+        return yield* Effect.provide(leaderCommand(invocation, command, typed), platform)
       case "Exec":
         return yield* Effect.provide(execCommand(invocation, command, typed), platform)
       case "Run":
