@@ -25,6 +25,7 @@ import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
 import { checkNames } from "./gateway/optionNames.ts"
 import type { BindFailed, LeaseUnavailable, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
+import * as SelfFence from "./host/SelfFence.ts"
 import type { Leadership, LeaseOptions } from "./leader/Leadership.ts"
 import type * as LeaseStore from "./leader/LeaseStore.ts"
 import * as LockFile from "./lock/LockFile.ts"
@@ -195,7 +196,8 @@ const layerLeased = (
       stateDir,
       lock: options.lock,
       health: options.health,
-      isPassedSocket: options.passedSocket !== undefined
+      isPassedSocket: options.passedSocket !== undefined,
+      keepsFirst: true
     })
     return Layer.scopedContext(LeadingInstance.make({ ...own, ...address, profile, lease })).pipe(Layer.provide(Lock))
   }))
@@ -257,6 +259,7 @@ export const layerWithLease = (
   LeaseStore.LeaseStore
 > =>
   layerLeased(options).pipe(
+    Layer.provide(SelfFence.layer),
     Layer.provide(Neighbours.layerLive),
     Layer.provide(layerNode),
     Layer.merge(NodeHttpServer.layerContext)

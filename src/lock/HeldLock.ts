@@ -70,6 +70,8 @@ interface KeepOptions {
   readonly patience: Duration.Duration
   /** The time between two retries within `patience`. */
   readonly pollInterval: Duration.Duration
+  /** Whether the file that was acquired first stays locked until the release, even if another file takes its place. */
+  readonly keepsFirst?: boolean
   /** Adds a logged message to the history. */
   readonly note?: History.History["note"]
 }
@@ -198,6 +200,8 @@ interface Kept {
   /** Files that are acquired in this scope are released with the lock. */
   readonly lockScope: Scope.Scope
   readonly present: Ref.Ref<Present>
+  /** The file that was acquired first. */
+  readonly first: LockAttempt.HeldFile
   /** The number of checks in a row that failed to re-acquire the file. */
   readonly failures: Ref.Ref<number>
 }
@@ -232,7 +236,8 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     yield* Ref.set(present, { file: result.file, scope })
     // The old file is closed only now. While the old file is open, the file system cannot give its inode number to a
     // new file. So a new file cannot be mistaken for the old one.
-    yield* Scope.close(before.scope, Exit.void)
+    // The first file stays open in `lockScope` if the options say so.
+    if (options.keepsFirst !== true || before.file !== kept.first) yield* Scope.close(before.scope, Exit.void)
     yield* warn(
       kept,
       "regained",
@@ -362,7 +367,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
     )
 
-    const kept: Kept = { options, platform, context, mutex, lockScope, present, failures }
+    const kept: Kept = { options, platform, context, mutex, lockScope, present, first: acquired.file, failures }
 
     return {
       acquired,

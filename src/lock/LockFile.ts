@@ -93,6 +93,8 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly withDescriptors: <A, E, R>(
     use: (descriptors: ReadonlyArray<FileSystem.File.Descriptor>) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E, R>
+  /** The device and inode of each lock file that was acquired first, as decimal numbers. */
+  readonly acquiredFiles: ReadonlyArray<{ readonly device: string; readonly inode: string }>
   /** When this process began to acquire the lock, before any wait for the lock. */
   readonly startedAt: DateTime.Utc
   /** When both lock files were acquired. The record contains this time as `createdAt`. */
@@ -282,6 +284,10 @@ export const make = (
       record: Ref.get(record),
       update: (change) => update(held, loss, drainBegan, change),
       withDescriptors: (use) => withDescriptors(held, use),
+      acquiredFiles: held.locks.map(({ acquired: { file } }) => {
+        const [device = "", inode = ""] = file.id.split(":")
+        return { device, inode }
+      }),
       startedAt,
       heldSince,
       history: history.changes,

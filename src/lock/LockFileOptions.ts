@@ -82,6 +82,11 @@ export interface LockFileOptions {
    * the owner record. Default: `none` for an owner without an address, which is healthy while it holds the lock.
    */
   readonly ready?: OwnerRecord["ready"]
+  /**
+   * Whether the lock files that were acquired first stay locked until the release, even if other files take their place. A leader
+   * names these files to other hosts, and a process that can lock them proves that the leader is dead. Default `false`.
+   */
+  readonly keepsFirst?: boolean | undefined
 }
 
 /**

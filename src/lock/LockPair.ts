@@ -110,6 +110,7 @@ const hold = (
       // waits before it tries to acquire the locks, not while it tries.
       patience: Duration.max(timeout, defaults.lock.timeout),
       pollInterval,
+      keepsFirst: options.keepsFirst ?? false,
       note: history.note
     })
   })

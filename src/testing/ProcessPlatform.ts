@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Platform } from "../Gateway.ts"
 import { watcherGrace } from "../host/endProcess.ts"
+import { HostFacts } from "../host/HostFacts.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { InstanceId } from "../host/InstanceId.ts"
 import { KernelLock } from "../host/KernelLock.ts"
@@ -51,13 +52,17 @@ export type Requirements =
   | Signals
   | Path.Path
 
-const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess) =>
+const processTable = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  process: SimulatedKernel.KernelProcess,
+  host: number
+) =>
   ProcessTable.make({
     self: Effect.succeed({
       pid: process.pid,
       startTime: process.startTime,
       // Only Linux reports the boot id and the PID namespace of a process.
-      ...(kernel.platform === "linux" ? { bootId: process.bootId, pidNamespace: process.pidNamespace } : {})
+      ...(kernel.platform === "linux" ? { bootId: bootIdOn(host, process), pidNamespace: process.pidNamespace } : {})
     }),
     look: (pid) =>
       Effect.sync(() => {
@@ -208,13 +213,22 @@ const paths = Effect.provide(Path.Path, Path.layer)
 /** How many hosts were made on each clock. */
 const hostsOf = new WeakMap<Clock.Clock, number>()
 
+/** The number of a new host among the hosts on one clock. */
+const nextHost = (clock: Clock.Clock): number => {
+  const number = (hostsOf.get(clock) ?? 0) + 1
+  hostsOf.set(clock, number)
+  return number
+}
+
+/** No two hosts have the same boot id, because a candidate compares it with that of a leader on another host. */
+const bootIdOn = (host: number, { bootId }: SimulatedKernel.KernelProcess): string =>
+  host === 1 ? bootId : `${bootId}-of-host-${host}`
+
 /**
  * Makes the ids of the gateways of one host. Hosts on one clock never make the same id, because processes of several hosts can be
  * distinguished by nothing else, for example as holders of a lease.
  */
-const makeIds = (clock: Clock.Clock): Effect.Effect<string> => {
-  const number = (hostsOf.get(clock) ?? 0) + 1
-  hostsOf.set(clock, number)
+const makeIds = (number: number): Effect.Effect<string> => {
   const prefix = number === 1 ? "instance-" : `instance-${number}-`
   let instances = 0
   return Effect.sync(() => `${prefix}${++instances}`)
@@ -232,10 +246,11 @@ export const makePlatform = (
   options: ProcessOptions
 ) => Effect.Effect<Context.Context<Requirements | ExecServices>> => {
   const { platform } = kernel
-  const newId = makeIds(clock)
+  const host = nextHost(clock)
+  const newId = makeIds(host)
   return (process, { listensForSigterm = true }) =>
     Effect.zipWith(
-      processTable(kernel, process),
+      processTable(kernel, process, host),
       paths,
       (table, paths) =>
         Context.make(FileSystem.FileSystem, SimulatedFiles.makeFileSystem(kernel, process)).pipe(
@@ -254,6 +269,10 @@ export const makePlatform = (
           ),
           Context.add(ProcessEnd, processEnd(end, process, listensForSigterm)),
           Context.add(ProcessFence, processFence(endAll, process)),
+          Context.add(HostFacts, {
+            name: Effect.succeed("simulated"),
+            fileSystemOf: () => Effect.succeedSome("ext4")
+          }),
           Context.add(HostPlatform, platform),
           Context.add(NativeFiles, SimulatedFiles.makeNativeFiles(kernel, process)),
           Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),

@@ -5,6 +5,7 @@
  */
 import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpBody from "@effect/platform/HttpBody"
+import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -56,17 +57,24 @@ const answerOfGateway = (app: HttpApp.Default<unknown>, request: Request): Answe
     Effect.flatMap(withWholeBody)
   )
 
+/** An app that is served, with the middleware around it. */
+interface Mounted {
+  readonly app: HttpApp.Default<unknown>
+  readonly middleware: HttpMiddleware.HttpMiddleware | undefined
+}
+
 /**
  * Answers a request with an app, as `NodeHttpServer` does: a failure becomes a response, and registered pre-response handlers
  * change the response. If the process ends while the app runs, the app's fiber never completes. Because of
  * `Effect.disconnect`, an interruption of the request does not wait for that fiber.
  */
-const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered =>
+const answerOfApp = ({ app, middleware }: Mounted, request: Request): Answered =>
   Effect.gen(function*() {
     const answer = yield* Deferred.make<HttpServerResponse.HttpServerResponse, ProbeFailed>()
     yield* HttpApp.toHandled(
       Effect.interruptible(app),
-      (_, response) => Effect.intoDeferred(Effect.interruptible(withWholeBody(response)), answer)
+      (_, response) => Effect.intoDeferred(Effect.interruptible(withWholeBody(response)), answer),
+      middleware
     ).pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
       // `toHandled` has already turned a failure into a response, so `Effect.exit` can drop the cause of the failure.
@@ -76,10 +84,10 @@ const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered 
   }).pipe(Effect.disconnect)
 
 /** The HTTP server of an address. If several apps are mounted, the last one answers. */
-const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>): HttpServer.HttpServer =>
+const serverOf = ({ host, port }: Address, apps: Array<Mounted>): HttpServer.HttpServer =>
   HttpServer.make({
     address: { _tag: "TcpAddress", hostname: host, port },
-    serve: (app) =>
+    serve: (app, middleware) =>
       Effect.gen(function*() {
         const context = yield* Effect.context<never>()
         // The context of a request contains the request's scope and its `HttpServerRequest`. If `context` has one of these
@@ -88,9 +96,10 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
           app,
           (request: Context.Context<HttpServerRequest.HttpServerRequest>) => Context.merge(context, request)
         )
+        const mounted: Mounted = { app: provided, middleware }
         yield* Effect.acquireRelease(
-          Effect.sync(() => apps.push(provided)),
-          () => Effect.sync(() => apps.splice(apps.indexOf(provided), 1))
+          Effect.sync(() => apps.push(mounted)),
+          () => Effect.sync(() => apps.splice(apps.indexOf(mounted), 1))
         )
       })
   })
@@ -104,7 +113,7 @@ const bind =
       const host = literal(asked.host)
       const { networkNamespace, pid, serial } = process
       const address = { host, port: asked.port === 0 ? table.freePort(host, networkNamespace) : asked.port }
-      const apps: Array<HttpApp.Default<unknown>> = []
+      const apps: Array<Mounted> = []
       const mine: Array<Bound> = []
       const connections = yield* ControlConnections.make(process, routes.control)
 

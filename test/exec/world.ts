@@ -97,6 +97,7 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
       record: Effect.succeed(record),
       update: (change) => Effect.sync(() => changes.push(change) > 0),
       withDescriptors: (use) => use([FileSystem.FileDescriptor(7), FileSystem.FileDescriptor(8)]),
+      acquiredFiles: [],
       startedAt: DateTime.unsafeMake(0),
       heldSince: DateTime.unsafeMake(0),
       history: history.changes,

@@ -3,13 +3,15 @@
  */
 import { HttpClient, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, Queue, TestClock } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, Queue, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import { ElapsedTime } from "../../src/leader/ElapsedTime.ts"
+import * as HolderText from "../../src/leader/HolderText.ts"
 import * as Leadership from "../../src/leader/Leadership.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type { SimulatedProcess } from "../../src/testing/SimulatedHost.ts"
 import * as SimulatedLeaseStore from "../../src/testing/SimulatedLeaseStore.ts"
-import { makeHost, simulated } from "../fixtures/simulated.ts"
+import { makeHost, noNamespaces, platform, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const lease = "reports"
@@ -199,6 +201,30 @@ describe("gateways with a lease", () => {
       })
   )
 
+  simulated(
+    "a request that arrives before the timers, after the machine was suspended, does not reach the app",
+    () =>
+      Effect.gen(function*() {
+        const store = yield* SimulatedLeaseStore.make
+        const host = yield* makeHost()
+        let suspended = 0n
+        const program = Gateway.launch(gateway()).pipe(
+          Effect.provide(store.link("one").layer),
+          Effect.provideService(ElapsedTime, {
+            now: Effect.map(Clock.currentTimeNanos, (now) => now + suspended),
+            checkEvery: Option.some(Duration.millis(100))
+          })
+        )
+        const leader = yield* host.spawn(program)
+        yield* adjust(20)
+        assert.match(yield* get(host, "/"), /^200 token/)
+        suspended = 11_000_000_000n
+        assert.strictEqual(yield* get(host, "/"), "503 {\"ok\":false,\"status\":\"standby\"}")
+        yield* adjust(0.2)
+        assert.match(`${yield* errorOf(leader)}`, /lost leadership/)
+      })
+  )
+
   simulated("a lost host lock ends the leadership, and the candidate leads", () =>
     Effect.gen(function*() {
       const { leader, one, two } = yield* pair()
@@ -239,6 +265,87 @@ describe("gateways with a lease", () => {
         yield* store.start
         yield* adjust(22)
         assert.strictEqual(yield* readiness(host), ready)
+      })
+  )
+
+  simulated.unless(noNamespaces)(
+    "after a crash, a restart on the same host leads at once, and tells who it is",
+    () =>
+      Effect.gen(function*() {
+        const { leader, one, store, two } = yield* pair()
+        const before = Option.getOrThrow(store.lease(lease))
+        assert.deepStrictEqual(HolderText.gatewayOf(before.holder), {
+          instanceId: JSON.parse((yield* get(one, "/healthz")).slice(4)).instanceId,
+          hostname: "simulated",
+          pid: leader.pid,
+          url: "ws://127.0.0.1:18789"
+        })
+        yield* leader.kill
+        yield* start(one, store, "one")
+        yield* one.settle
+        assert.deepStrictEqual([yield* readiness(one), yield* readiness(two)], [ready, awaited])
+        assert.isTrue(Option.getOrThrow(store.lease(lease)).fencingToken > before.fencingToken)
+      })
+  )
+
+  const noProof: Record<string, (host: SimulatedHost.SimulatedHost) => Effect.Effect<void>> = {
+    "after its lock files were removed": ({ files }) =>
+      Effect.orDie(files.remove("/state/default/locks", { recursive: true })),
+    "after a reboot": ({ reboot }) => reboot,
+    "without kernel locks": (host) => host.setLocking("absent")
+  }
+
+  simulated.each(Object.keys(noProof))(
+    "a restart on the same host waits for the whole lease %s",
+    (how) =>
+      Effect.gen(function*() {
+        const { candidate, leader, one, store, two } = yield* pair()
+        yield* candidate.terminate
+        yield* leader.kill
+        yield* noProof[how]?.(one) ?? Effect.void
+        yield* start(one, store, "one")
+        yield* adjust(11.9)
+        assert.strictEqual(yield* readiness(one), awaited)
+        yield* adjust(8.1)
+        assert.strictEqual(yield* readiness(one), ready)
+        assert.deepStrictEqual(two.ports.owners(address.port), [])
+      })
+  )
+
+  simulated.unless(platform === "win32" ? "an open file cannot be moved" : undefined)(
+    "a leader whose lock files were moved away still holds them, so that their return proves nothing",
+    () =>
+      Effect.gen(function*() {
+        const { leader, one } = yield* pair()
+        const folder = "/state/default/locks"
+        yield* Effect.orDie(one.files.rename(folder, "/moved"))
+        yield* adjust(12)
+        // It has acquired new files, and goes on.
+        assert.strictEqual(yield* readiness(one), ready)
+        const names = (yield* Effect.orDie(one.files.readDirectory("/moved"))).filter((name) => name.endsWith(".lock"))
+        assert.lengthOf(names, 2)
+        for (const name of names) assert.deepStrictEqual(one.lockHolders(`/moved/${name}`), [leader.pid])
+      })
+  )
+
+  simulated(
+    "a host refuses to lead with a token that is not higher than one it has seen",
+    () =>
+      Effect.gen(function*() {
+        const store = yield* SimulatedLeaseStore.make
+        const host = yield* makeHost()
+        const first = yield* start(host, store, "one")
+        yield* adjust(20)
+        yield* first.terminate
+        const restore = yield* store.backup
+        const second = yield* start(host, store, "one")
+        yield* host.settle
+        assert.strictEqual(yield* readiness(host), ready)
+        yield* second.terminate
+        yield* restore
+        const next = yield* start(host, store, "one")
+        yield* adjust(40)
+        assert.match(`${yield* errorOf(next)}`, /LeaseUnavailable.*its fencing token \d+ is not above \d+/)
       })
   )
 

@@ -23,8 +23,15 @@ const modules = [...read("../../src/index.ts").matchAll(/export \* as (\w+) from
   path
 }))
 
+/** What needs an engine. The root does not export it, so that only programs that use an engine load its code. */
+const engines: Readonly<Record<string, string>> = {
+  EtcdLeaseStore: "leader/EtcdLeaseStore",
+  FencedWrite: "leader/FencedWrite",
+  PostgresLeaseStore: "leader/PostgresLeaseStore"
+}
+
 describe("the package", () => {
-  it("has an entry for each module of the root, under the same name, and for nothing else of the inside", () => {
+  it("has an entry for each module of the root and each engine, under the same name, and for nothing else of the inside", () => {
     assert.isTrue(isManifest(manifest))
     if (!isManifest(manifest)) return
     assert.sameMembers(modules.map(({ name }) => name), Object.keys(Root))
@@ -33,6 +40,11 @@ describe("the package", () => {
       ...Object.fromEntries(
         modules.map((
           { name, path }
+        ) => [`./${name}`, { types: `./dist/esm/${path}.d.ts`, default: `./dist/esm/${path}.js` }])
+      ),
+      ...Object.fromEntries(
+        Object.entries(engines).map((
+          [name, path]
         ) => [`./${name}`, { types: `./dist/esm/${path}.d.ts`, default: `./dist/esm/${path}.js` }])
       ),
       "./promise": { types: "./dist/esm/promise.d.ts", default: "./dist/promise/index.mjs" },

@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    include: ["test/hosts/**/*.hosts.ts"],
+    env: { NODE_EXTRA_CA_CERTS: "" },
+    // Each test waits for whole leases, and starts and ends servers.
+    testTimeout: 300_000,
+    hookTimeout: 60_000,
+    pool: "forks",
+    // These tests judge times, and one file keeps two cores busy.
+    fileParallelism: false,
+    reporters: ["verbose"]
+  }
+})
