@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { toUrl } from "../Address.ts"
 import * as Exec from "../exec/Exec.ts"
@@ -336,9 +337,29 @@ const live = Effect.gen(function*() {
   )
 })
 
+/** Makes the effect that waits to lead, if a lease is configured. */
+const leading = (
+  { config, systemd }: Start,
+  { hasPort }: ExecCommandLine,
+  url: Option.Option<Redacted.Redacted>,
+  isJson: boolean
+) =>
+  Option.match(url, {
+    onNone: () => Effect.succeed(undefined),
+    onSome: (url) =>
+      // Loaded before any wait, because an upgrade may replace or remove the program's files meanwhile.
+      Effect.flatMap(
+        Effect.promise(() => import("./execLead.ts")),
+        ({ make }) => make({ config, url, systemd, hasPort, isJson })
+      )
+  })
+
 /**
  * Acquires the lock, then runs the command. Succeeds with the command's exit status, or with the signal that ended it. Fails if
  * the lock cannot be acquired, with the same errors as `gateway run`. Also fails with `SpawnFailed`, `NotReady` or `LockLost`.
+ *
+ * With `leaseUrl`, the command runs only while this host leads. Then it also fails with `LeadershipLost`, `LeaseUnavailable` or
+ * `WatchdogFailed`.
  *
  * `makeRoom` stops the present owner for `--force`. It runs after all flags are checked, so that a bad flag stops no owner.
  */
@@ -347,7 +368,8 @@ export const exec = <E, R>(
   command: ExecCommandLine,
   facts: Supervisor.ProcessFacts,
   environment: Readonly<Record<string, string | undefined>>,
-  makeRoom: Effect.Effect<void, E, R>
+  makeRoom: Effect.Effect<void, E, R>,
+  { isJson, leaseUrl }: { readonly isJson: boolean; readonly leaseUrl: Option.Option<Redacted.Redacted> }
 ) =>
   Effect.gen(function*() {
     yield* checkPlatform(command, facts.platform)
@@ -368,7 +390,8 @@ export const exec = <E, R>(
       beforeWaiting: Effect.void
     }
     yield* makeRoom
-    return yield* execWith(start, command, flags, environment, rule).pipe(
+    const awaitLead = yield* leading(start, command, leaseUrl, isJson)
+    return yield* execWith(start, command, flags, environment, rule, awaitLead).pipe(
       (self) => Effect.flatMap(live, (context) => Effect.provide(self, context)),
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )

@@ -181,9 +181,10 @@ const execCommand = (
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const { conflictStatus, exec } = yield* Effect.promise(() => import("./exec.ts"))
     const conflict = yield* conflictStatus(command).pipe(Effect.tapErrorCause(report(typed)))
-    yield* GatewayConfig.refuseLease(config.lease).pipe(Effect.tapErrorCause(report(typed)))
+    const leaseUrl = yield* GatewayConfig.leaseUrl(config.lease).pipe(Effect.tapErrorCause(report(typed)))
+    const isJson = Logging.formatFor(config, terminal) === "json"
     const room = command.force ? makeRoom(invocation, command, config) : Effect.void
-    return yield* exec(config, command, invocation.process, invocation.environment, room).pipe(
+    return yield* exec(config, command, invocation.process, invocation.environment, room, { isJson, leaseUrl }).pipe(
       whileNot(invocation.uncaught),
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config, command)),
       Effect.catchAll((error) =>

@@ -19,8 +19,6 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
-import { createHash } from "node:crypto"
-import * as NodePath from "node:path"
 import { type BindFailed, type LeadershipLost, LeaseUnavailable, type PortInUse } from "../GatewayLockError.ts"
 import { HostFacts } from "../host/HostFacts.ts"
 import { ProcessFence } from "../host/ProcessFence.ts"
@@ -232,13 +230,6 @@ const proof =
         && Option.exists(HolderText.placeOf(former), (former) => DeathProof.provesDeath(place, former))
     )
 
-/** The file with the highest token of a lease, beside the lock files. Tokens of another store or lease are not comparable. */
-const tokenPath = (lockPath: string, location: string, name: string): string =>
-  NodePath.join(
-    NodePath.dirname(lockPath),
-    `lease.${createHash("sha256").update(`${name}\n${location}`).digest("hex").slice(0, 8)}.token`
-  )
-
 const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candidate["lead"] =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
@@ -259,7 +250,7 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
         Effect.zipRight(fence.onChange(state), count(state)),
       provesDeath: proof(serving, place)
     }).pipe(
-      Effect.provide(HighestToken.layerFile(tokenPath(lock.path, store.location, name))),
+      Effect.provide(HighestToken.layerFile(HighestToken.pathBeside(lock.path, store.location, name))),
       Effect.provideService(Leadership.LeaseStore.LeaseStore, timedStore(store)),
       spannedDetached(
         "gateway.lease.acquire",

@@ -9,6 +9,8 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { createHash } from "node:crypto"
+import * as NodePath from "node:path"
 import { describePlatformError } from "../internal/describeError.ts"
 
 /** The highest token cannot be read or written. The message names the file and the reason. */
@@ -28,6 +30,13 @@ export class HighestToken extends Context.Reference<HighestToken>()("gateway-loc
     readonly raise: (token: bigint) => Effect.Effect<void, HighestTokenFailed>
   } => ({ read: Effect.succeed(0n), raise: () => Effect.void })
 }) {}
+
+/** The file with the highest token of a lease, beside a lock file. Tokens of another store or lease are not comparable. */
+export const pathBeside = (lockPath: string, location: string, name: string): string =>
+  NodePath.join(
+    NodePath.dirname(lockPath),
+    `lease.${createHash("sha256").update(`${name}\n${location}`).digest("hex").slice(0, 8)}.token`
+  )
 
 /** Any token of a bigint column fits. */
 const tokenText = /^\d{1,19}\n?$/

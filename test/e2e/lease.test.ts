@@ -174,18 +174,6 @@ unless(Postgres.noPostgres).describe("the URL of a lease", () => {
       assert.strictEqual(code, 1, stderr)
       assert.match(stderr, /^GatewayLockError: failed to use lease default at postgresql:\/\/.*absent.*$/m)
     }))
-
-  unless(Postgres.noPostgres).scopedLive("is refused by exec, which cannot lead", () =>
-    Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const { code, stderr } = yield* Gateways.run(site, {
-        args: ["exec", "--port", String(site.port), "--state-dir", site.stateDir, "--config", site.configPath],
-        flags: ["--", "true"],
-        env: { GATEWAY_LEASE_URL: "etcd+http://127.0.0.1:1" }
-      })
-      assert.strictEqual(code, 64, stderr)
-      assert.include(stderr, "gateway exec does not lead across hosts yet")
-    }))
 })
 
 const preload = fileURLToPath(new URL("../fixtures/loadedFiles.cjs", import.meta.url))
