@@ -6,6 +6,8 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import { openLeaseStore } from "../gateway/openLeaseStore.ts"
 import { LeaseUnavailable } from "../GatewayLockError.ts"
@@ -183,4 +185,5 @@ export const leader = ({ action, flags, json }: LeaderCommand) =>
   Effect.gen(function*() {
     const asked = yield* open(flags)
     return yield* action === "show" ? show(asked, json) : resign(asked)
-  }).pipe(Effect.scoped)
+    // The log of the store would be mixed with the output. An error says what went wrong.
+  }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None))

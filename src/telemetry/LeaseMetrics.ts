@@ -2,6 +2,13 @@
  * The metrics of a gateway that leads several hosts by a lease, or waits to lead them. They are in Effect's metric registry, as those of
  * `Metrics`. A gateway without a lease does not have them.
  *
+ * @example
+ * import { Effect, Metric } from "effect"
+ * import { Telemetry } from "gateway-lock"
+ *
+ * // Whether this process leads, for a log line of an app.
+ * const isLeader = Effect.map(Metric.value(Telemetry.LeaseMetrics.leader), ({ value }) => value > 0)
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

@@ -140,6 +140,44 @@ for (const { name, open, skip } of engines) {
   })
 }
 
+for (const { name, open, skip } of engines) {
+  unless(skip).describe(`gateway leader with a lease in ${name}`, () => {
+    unless(skip).scopedLive("shows the leader, and makes it hand over", () =>
+      Effect.gen(function*() {
+        const { url } = yield* open
+        const site = yield* Gateways.newSite
+        const run = (...args: ReadonlyArray<string>) =>
+          Gateways.run(site, { args, env: { ...times, GATEWAY_LEASE_URL: url } })
+        const before = yield* run("leader", "show")
+        assert.strictEqual(before.code, 1, before.stderr)
+        assert.include(before.stdout, "no gateway has led yet")
+        const { candidate, leader, one, token } = yield* pair(url)
+        const shown = yield* run("leader", "show", "--json")
+        assert.strictEqual(shown.code, 0, shown.stderr)
+        const { durationMs, fencingToken, holder, leads: isLed } = JSON.parse(shown.stdout)
+        assert.deepStrictEqual([isLed, fencingToken, durationMs, holder.pid, holder.url], [
+          true,
+          String(token),
+          lease,
+          leader.pid,
+          Gateways.url(one)
+        ])
+        assert.match((yield* run("leader", "show")).stdout, new RegExp(`led by .* \\(pid ${leader.pid}, `))
+        const resigned = yield* run("leader", "resign")
+        assert.strictEqual(resigned.code, 0, resigned.stderr)
+        assert.include(resigned.stdout, `token ${token} no longer leads default`)
+        const ended = yield* leader.ended
+        assert.strictEqual(ended.code, 1, ended.stderr)
+        assert.match(ended.stderr, /lost leadership of default: another process asked the leader to hand over/)
+        assert.isTrue(tokenOf(yield* leads(candidate)) > token)
+        yield* Gateways.stop(candidate)
+        const after = yield* run("leader", "show")
+        assert.deepStrictEqual([after.code, /released; last token/.test(after.stdout)], [1, true])
+        assert.deepStrictEqual((yield* run("leader", "resign")).code, 1)
+      }))
+  })
+}
+
 unless(Postgres.noPostgres).describe("the URL of a lease", () => {
   unless(Postgres.noPostgres).scopedLive(
     "comes from a file that only its user can read, and never reaches an output",
@@ -173,6 +211,14 @@ unless(Postgres.noPostgres).describe("the URL of a lease", () => {
       })
       assert.strictEqual(code, 1, stderr)
       assert.match(stderr, /^GatewayLockError: failed to use lease default at postgresql:\/\/.*absent.*$/m)
+    }))
+
+  unless(Postgres.noPostgres).scopedLive("is needed by gateway leader", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const { code, stderr } = yield* Gateways.run(site, { args: ["leader", "show"] })
+      assert.strictEqual(code, 64, stderr)
+      assert.include(stderr, "no lease is configured: set --lease-url-file")
     }))
 })
 
