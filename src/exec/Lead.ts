@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { LeadershipLost, LeaseUnavailable } from "../GatewayLockError.ts"
 import { CommandWatchdog, type Watchdog, type WatchdogFailed } from "../host/CommandWatchdog.ts"
-import { ElapsedTime } from "../leader/ElapsedTime.ts"
+import { ElapsedTime } from "../host/ElapsedTime.ts"
 import * as Leadership from "../leader/Leadership.ts"
 import * as LeaseTimes from "../leader/LeaseTimes.ts"
 

@@ -47,6 +47,7 @@ import * as EtcdUrl from "./EtcdUrl.ts"
 import * as EtcdWatch from "./EtcdWatch.ts"
 import * as FencingToken from "./FencingToken.ts"
 import { type Grant, LeaseStore, type Renewal, type StoreError, StoreFailed, StoreRefused } from "./LeaseStore.ts"
+import { defaults } from "./LeaseTimes.ts"
 
 export type { EtcdFinding } from "./EtcdDiagnosis.ts"
 
@@ -66,10 +67,10 @@ export interface EtcdOptions {
   /** What all keys begin with. Default `gateway-lock/`. */
   readonly prefix?: string | undefined
   /**
-   * How long one member may take to answer before the next one is asked. A time-out of the caller can end the request earlier.
-   * Default 900 milliseconds, so that the default `attemptTimeout` of a lease is enough to ask two members.
+   * The `attemptTimeout` of the leases. One member may take 45 % of it before the next one is asked, so that two can be asked. Default 2
+   * seconds.
    */
-  readonly endpointTimeout?: Duration.DurationInput | undefined
+  readonly attemptTimeout?: Duration.DurationInput | undefined
 }
 
 /**
@@ -173,13 +174,16 @@ const renew = (client: Client, grant: Grant): Effect.Effect<Renewal, StoreError>
 
 const defaultPrefix = "gateway-lock/"
 
-const prepare = ({ endpointTimeout = 900, url }: EtcdOptions) =>
+/** The share of an attempt that one member gets. */
+const share = 0.45
+
+const prepare = ({ attemptTimeout = defaults.attemptTimeout, url }: EtcdOptions) =>
   Effect.gen(function*() {
     const parsed = yield* Effect.mapError(
       EtcdUrl.parse(Redacted.isRedacted(url) ? Redacted.value(url) : url),
       (problem) => new StoreRefused({ reason: `the URL of etcd is not valid: ${problem}` })
     )
-    return { parsed, gateway: yield* EtcdGateway.make(parsed, Duration.decode(endpointTimeout)) }
+    return { parsed, gateway: yield* EtcdGateway.make(parsed, Duration.times(attemptTimeout, share)) }
   })
 
 const make = (options: EtcdOptions) =>
@@ -237,7 +241,7 @@ export const layerEtcd = (options: EtcdOptions): Layer.Layer<LeaseStore, StoreRe
  * known to be wrong in it, whether it knows a leader of the cluster, and the size of its database. Says of the cluster whether name,
  * password and rights are sufficient, and which alarms it has raised.
  *
- * Takes at most `endpointTimeout` for each member, and as long for each of three questions to the cluster. Fails with `StoreRefused` if the
+ * Takes at most as long as one member may take, and as long for each of three questions to each member. Fails with `StoreRefused` if the
  * URL is not valid.
  *
  * @since 0.1.0

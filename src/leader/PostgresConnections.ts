@@ -19,7 +19,7 @@ import { Socket } from "node:net"
 import type * as Pg from "pg"
 import { short } from "../internal/durationText.ts"
 import { type StoreError, StoreFailed, StoreRefused } from "./LeaseStore.ts"
-import { classify, isConflict } from "./PostgresErrors.ts"
+import { classify, isConflict, messageOf } from "./PostgresErrors.ts"
 import * as PostgresUrl from "./PostgresUrl.ts"
 
 /** All values are asked for as text: parsers of types are global in `pg`, and the app may have changed them. */
@@ -86,7 +86,7 @@ const connect = (
   socket: Socket,
   connectionString: string,
   onNotification: ConnectionOptions["onNotification"]
-): Effect.Effect<Connection, PgError> =>
+): Effect.Effect<Connection, PgError | StoreRefused> =>
   Effect.gen(function*() {
     const client = yield* Effect.try({
       try: () =>
@@ -98,7 +98,8 @@ const connect = (
           fallback_application_name: "gateway-lock",
           types: textOnly
         }),
-      catch: pgError
+      // A part of the URL cannot be used, such as a file of certificates that does not exist.
+      catch: (cause) => new StoreRefused({ reason: messageOf(cause), cause })
     })
     client.on("error", () => socket.destroy())
     client.on("end", () => socket.destroy())
@@ -131,7 +132,7 @@ export const open = (options: ConnectionOptions): Effect.Effect<Connection, Stor
     if (url._tag === "Left") return yield* new StoreRefused({ reason: url.left })
     const socket = new Socket()
     return yield* connect(pg, socket, url.right.connectionString, options.onNotification).pipe(
-      Effect.mapError(({ cause }) => classify(cause, "")),
+      Effect.mapError((error) => error._tag === "PgError" ? classify(error.cause, "") : error),
       Effect.timeoutFail({
         duration: options.connectTimeout,
         onTimeout: () => new StoreFailed({ reason: `no connection within ${short(options.connectTimeout)}` })

@@ -74,5 +74,12 @@ export const classify = (cause: unknown, missingRight: string): StoreError => {
 /** Whether the statement had no effect, because it met a concurrent change, and may be repeated at once. */
 export const isConflict = (cause: unknown): boolean => codeOf(cause) === "40001" || codeOf(cause) === "40P01"
 
+/**
+ * Whether a statement was not run, because its connection had just ended while it was idle. Then it is sent on another connection.
+ * Other errors of a connection do not tell whether the statement was run.
+ */
+export const isUnsent = (cause: unknown): boolean =>
+  codeOf(cause) === "57P05" || /is not queryable/.test(messageOf(cause))
+
 /** Whether the table must be looked for again. */
 export const isTableGone = (cause: unknown): boolean => isGone(codeOf(cause))

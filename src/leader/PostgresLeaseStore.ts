@@ -52,7 +52,7 @@ import {
   statement
 } from "./PostgresConnections.ts"
 import * as PostgresDiagnosis from "./PostgresDiagnosis.ts"
-import { classify, isTableGone } from "./PostgresErrors.ts"
+import { classify, isTableGone, isUnsent } from "./PostgresErrors.ts"
 import * as Sql from "./PostgresSql.ts"
 import * as Table from "./PostgresTable.ts"
 import * as PostgresUrl from "./PostgresUrl.ts"
@@ -127,6 +127,7 @@ const run = (
   store.connections.use((connection) =>
     Effect.zipRight(prepare(store, connection), translate(store)(statement(connection, text, values)))
   ).pipe(
+    Effect.retry({ while: ({ cause }) => isUnsent(cause), times: 3 }),
     Effect.timeoutFail({
       duration: store.attemptTimeout,
       onTimeout: () => new StoreFailed({ reason: `no answer within ${short(store.attemptTimeout)}` })

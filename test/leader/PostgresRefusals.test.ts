@@ -1,6 +1,7 @@
 /** What the store says of servers, roles and URLs that it cannot use: which errors end a start, and which are waited for. */
 import { assert } from "@effect/vitest"
 import { Duration, Effect, Either, Option, Redacted, type Scope } from "effect"
+import { execFileSync } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import { types } from "pg"
@@ -8,6 +9,7 @@ import { type LeaseStore, type StoreError, StoreFailed, StoreRefused } from "../
 import { classify } from "../../src/leader/PostgresErrors.ts"
 import * as PostgresLeaseStore from "../../src/leader/PostgresLeaseStore.ts"
 import * as Sql from "../../src/leader/PostgresSql.ts"
+import * as Program from "../e2e/support/program.ts"
 import { canBind } from "../fixtures/net.ts"
 import * as Postgres from "../fixtures/postgres.ts"
 import { shared } from "../fixtures/sharedResource.ts"
@@ -126,6 +128,45 @@ describe("a login that PostgreSQL refuses", () => {
         /too many connections for role "crowded" \(SQLSTATE 53300\)/
       )
     }))
+})
+
+describe("TLS", () => {
+  const { scopedLive } = unless(Postgres.noPostgres ?? Program.without("openssl"))
+
+  scopedLive(
+    "needs a certificate that is trusted, for the host of the URL, and is asked for where it is required",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* Postgres.startPostgres()
+        const data = `${server.folder}/data`
+        execFileSync("openssl", [
+          ..."req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost".split(
+            " "
+          ),
+          "-keyout",
+          `${data}/server.key`,
+          "-out",
+          `${data}/server.crt`
+        ], { stdio: "ignore" })
+        const { gid, uid } = Fs.statSync(data)
+        Fs.chmodSync(`${data}/server.key`, 0o600)
+        for (const file of ["server.key", "server.crt"]) Fs.chownSync(`${data}/${file}`, uid, gid)
+        Fs.writeFileSync(`${data}/pg_hba.conf`, "local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
+        yield* server.sql("ALTER SYSTEM SET ssl = on")
+        yield* server.stop
+        yield* server.start
+        assertRefused(yield* errorOf(server.url()), /no encryption: add sslmode=verify-full to the URL/)
+        assertRefused(yield* errorOf(server.url({ parameters: "sslmode=require" })), /self-signed certificate/)
+        const trusted = `sslmode=verify-full&sslrootcert=${encodeURIComponent(`${data}/server.crt`)}`
+        assertRefused(yield* errorOf(server.url({ parameters: trusted })), /Hostname\/IP does not match certificate/)
+        const url = `postgresql://postgres@localhost:${server.port}/postgres?${trusted}`
+        yield* Effect.flatMap(connect(url), lead)
+        assertRefused(
+          yield* errorOf(server.url({ parameters: "sslmode=require&sslrootcert=/absent" })),
+          /ENOENT.*\/absent/
+        )
+      })
+  )
 })
 
 describe("a right that is missing", () => {
@@ -278,7 +319,7 @@ describe("a role with settings of its own", () => {
 
   scopedLive("that end statements is told so", () =>
     Effect.gen(function*() {
-      const { database, server, store } = yield* withSettings("hurried", { statement_timeout: "100" })
+      const { database, server, store } = yield* withSettings("hurried", { statement_timeout: "1000" })
       const grant = yield* acquire(store, claimOf("a"))
       const locked = yield* Postgres.lockRow(server, database, "a")
       assertFailed(failure(yield* Effect.either(store.renew(grant))), /statement_timeout ended the statement/)
