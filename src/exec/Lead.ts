@@ -2,8 +2,6 @@
  * The leadership of `gateway exec` with a lease. The command may run only while this host leads.
  *
  * A watchdog in a process of its own guards the command, because this process may be stopped or killed while the command runs on.
- *
- * @internal
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

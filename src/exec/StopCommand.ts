@@ -1,7 +1,5 @@
 /**
  * Stops the command of `gateway exec`, and all that it has started.
- *
- * @internal
  */
 import * as Array from "effect/Array"
 import * as Duration from "effect/Duration"

@@ -1,8 +1,6 @@
 /**
  * Watches over the command of `gateway exec` with a lease, from a process of its own. If the wrapper is killed, or stopped for so
  * long that its lease is over, it can no longer stop its command. The watchdog then kills the command and all that it has started.
- *
- * @internal
  */
 // The watchdog inherits PATH alone from the environment of this process.
 // @effect-diagnostics processEnv:off

@@ -2,9 +2,9 @@
  * The program of the watchdog of `gateway exec` with a lease. It runs in a process of its own and kills the command, with all that
  * the command has started, when its parent ends or when the command must have stopped.
  *
- * The parent passes the text of `watchdogProgram` to Node. So the program does not depend on files that an update may have replaced
- * while the parent waited to lead. The function uses nothing but its parameters and Node's globals, and does not load Effect,
- * which would double its memory.
+ * The parent passes the text of the program to Node. So the program does not depend on files that an update may have replaced while
+ * the parent waited to lead. Each function here uses nothing but its parameters and Node's globals, because a bundler renames
+ * names at the top level. The program does not load Effect, which would double its memory.
  *
  * The parent writes lines to descriptor 3:
  *
@@ -30,6 +30,15 @@ interface Entry {
   readonly startTime: number
 }
 
+/** Looks at the processes of this host. */
+interface Processes {
+  readonly all: () => ReadonlyArray<Entry>
+  /** Whether a process holds a lock by the open file with this device and inode. */
+  readonly holds: (pid: number, mark: string) => boolean
+}
+
+type Search = (command: Guarded, found: ReadonlyMap<string, Entry>) => ReadonlyArray<Entry>
+
 interface Guarded {
   readonly pid: number
   readonly startTime: number | undefined
@@ -51,22 +60,15 @@ export interface WatchdogArguments {
   readonly isJson: boolean
 }
 
-export const watchdogProgram = (
-  { childProcess, fs, net, os }: Modules,
-  { isJson, parent }: WatchdogArguments
-): void => {
-  const isLinux = process.platform === "linux"
-  // The longest time by which a kill comes late.
-  const tickMillis = 50
-  // A suspended process starts no child. The limit bounds the searches for processes that start others faster than that.
-  const maxSearches = 50
-  const confirmMillis = 10
-  const killMillis = 10_000
-  const pause = new Int32Array(new SharedArrayBuffer(4))
-  let killAt: bigint | undefined
-  let killAtUptime: number | undefined
-  let guarded: Guarded | undefined
+interface Parts {
+  readonly linuxProcesses: (modules: Modules) => Processes
+  readonly otherProcesses: (modules: Modules) => Processes
+  readonly searcher: (processes: Processes, given: WatchdogArguments) => Search
+  readonly killer: (search: Search) => (command: Guarded) => number
+}
 
+/** Reads proc_pid_stat(5), proc_pid_fd(5) and proc_pid_fdinfo(5). */
+const linuxProcesses: Parts["linuxProcesses"] = ({ fs }) => {
   const attempt = <A>(read: () => A, otherwise: A): A => {
     try {
       return read()
@@ -74,19 +76,38 @@ export const watchdogProgram = (
       return otherwise
     }
   }
-
   const readStat = (pid: number): ReadonlyArray<Entry> => {
-    // The name of the program is in parentheses, and can contain any character. See proc_pid_stat(5).
+    // The name of the program is in parentheses, and can contain any character.
     const text = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, "latin1"), "")
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ")
-    const isEnded = text === "" || fields[0] === "Z" || fields[0] === "X"
-    return isEnded
+    const hasEnded = text === "" || fields[0] === "Z" || fields[0] === "X"
+    return hasEnded
       ? []
       : [{ pid, parent: Number(fields[1]), session: Number(fields[3]), startTime: Number(fields[19]) }]
   }
+  const isMarked = (link: string, mark: string): boolean =>
+    attempt(() => {
+      if (!fs.readlinkSync(link).startsWith("/")) return false
+      const { dev, ino } = fs.statSync(link, { bigint: true })
+      return `${dev}:${ino}` === mark
+    }, false)
+  return {
+    all: () =>
+      attempt(() => fs.readdirSync("/proc"), []).filter((name) => /^\d+$/.test(name)).flatMap((pid) =>
+        readStat(Number(pid))
+      ),
+    holds: (pid, mark) =>
+      attempt(() => fs.readdirSync(`/proc/${pid}/fd`), []).some((fd) =>
+        isMarked(`/proc/${pid}/fd/${fd}`, mark)
+        && /^lock:/m.test(attempt(() => fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"), ""))
+      )
+  }
+}
 
-  const readPs = (): ReadonlyArray<Entry> => {
-    const columns = ["pid=", "ppid=", "sess=", "stat=", "lstart="].flatMap((column) => ["-o", column])
+/** Runs ps(1). Elsewhere than on Linux, no program shows the locks of open files. */
+const otherProcesses: Parts["otherProcesses"] = ({ childProcess }) => ({
+  all: () => {
+    const columns = ["pid=", "ppid=", "stat=", "lstart="].flatMap((column) => ["-o", column])
     const { stdout } = childProcess().spawnSync("ps", ["-A", ...columns], {
       encoding: "utf8",
       env: { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" },
@@ -94,131 +115,120 @@ export const watchdogProgram = (
       timeout: 2000
     })
     return (stdout ?? "").split("\n").flatMap((line) => {
-      const [pid, ppid, session, stat = "Z", , ...start] = line.trim().split(/\s+/)
-      return stat.startsWith("Z")
-        ? []
-        : [{
-          pid: Number(pid),
-          parent: Number(ppid),
-          session: Number.parseInt(session ?? "", 16) || 0,
-          startTime: Date.parse(`${start.join(" ")} UTC`)
-        }]
+      const [pid, ppid, stat = "Z", , ...start] = line.trim().split(/\s+/)
+      const startTime = Date.parse(`${start.join(" ")} UTC`)
+      return stat.startsWith("Z") ? [] : [{ pid: Number(pid), parent: Number(ppid), session: 0, startTime }]
     })
+  },
+  holds: () => false
+})
+
+/** Searches for the command, all that it has started, and the descendants of processes that were found before. */
+const searcher: Parts["searcher"] = (processes, { parent }) => (command, found) => {
+  const all = processes.all().filter(({ pid }) => pid !== process.pid && pid !== parent)
+  const { leadsSession, mark, pid: root, startTime: since } = command
+  const isReused = all.some(({ pid, startTime }) => pid === root && since !== undefined && startTime !== since)
+  const chosen = new Map(
+    all.filter((entry) =>
+      found.has(`${entry.pid}:${entry.startTime}`)
+      || (!isReused && (entry.pid === root || (leadsSession && entry.session === root)))
+      || (mark !== undefined && processes.holds(entry.pid, mark))
+    ).map((entry) => [entry.pid, entry])
+  )
+  let size = -1
+  while (size !== chosen.size) {
+    size = chosen.size
+    for (const entry of all) if (chosen.has(entry.parent)) chosen.set(entry.pid, entry)
   }
+  return [...chosen.values()]
+}
 
-  const entries = (): ReadonlyArray<Entry> =>
-    isLinux
-      ? attempt(() => fs.readdirSync("/proc"), []).filter((name) => /^\d+$/.test(name)).flatMap((pid) =>
-        readStat(Number(pid))
-      )
-      : readPs()
-
-  /** Whether a process holds the lock by the open file that the command has inherited. */
-  const holds = (pid: number, mark: string): boolean => {
-    for (const fd of attempt(() => fs.readdirSync(`/proc/${pid}/fd`), [])) {
-      const link = `/proc/${pid}/fd/${fd}`
-      const id = attempt(() => {
-        if (!fs.readlinkSync(link).startsWith("/")) return ""
-        const { dev, ino } = fs.statSync(link, { bigint: true })
-        return `${dev}:${ino}`
-      }, "")
-      if (id === mark && /^lock:/m.test(attempt(() => fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"), ""))) {
-        return true
-      }
+/**
+ * Kills the command and all that it has started. Suspends all processes before it kills the first, because a process that is not
+ * suspended could start another one meanwhile. Returns how many processes were killed.
+ */
+const killer: Parts["killer"] = (search) => (command) => {
+  // The limits bound the searches for processes that start others faster than they are suspended.
+  const maxSearches = 50
+  const killMillis = 10_000
+  // SIGSTOP reaches the threads of a process one after the other.
+  const confirmMillis = 10
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  const send = (pid: number, signal: NodeJS.Signals): void => {
+    try {
+      process.kill(pid, signal)
+    } catch {
+      // It has ended, or belongs to another user.
     }
-    return false
   }
-
-  const keyOf = ({ pid, startTime }: Entry): string => `${pid}:${startTime}`
-
-  /** The command, all that it has started, and the descendants of processes that were found before. */
-  const search = (command: Guarded, found: ReadonlyMap<string, Entry>): ReadonlyArray<Entry> => {
-    const all = entries().filter(({ pid }) => pid !== process.pid && pid !== parent)
-    const isReused = all.some(({ pid, startTime }) =>
-      pid === command.pid && command.startTime !== undefined && startTime !== command.startTime
-    )
-    const isRoot = (entry: Entry) =>
-      found.has(keyOf(entry))
-      || (!isReused &&
-        (entry.pid === command.pid || (command.leadsSession && isLinux && entry.session === command.pid)))
-      || (isLinux && command.mark !== undefined && holds(entry.pid, command.mark))
-    const chosen = new Map(all.filter(isRoot).map((entry) => [entry.pid, entry]))
-    let size = -1
-    while (size !== chosen.size) {
-      size = chosen.size
-      for (const entry of all) if (chosen.has(entry.parent)) chosen.set(entry.pid, entry)
+  const found = new Map<string, Entry>()
+  const killed = new Set<string>()
+  const end = process.hrtime.bigint() + BigInt(killMillis) * 1_000_000n
+  let isConfirmed = false
+  for (let searches = 1; process.hrtime.bigint() < end; searches++) {
+    const fresh = search(command, found).filter(({ pid, startTime }) => !found.has(`${pid}:${startTime}`))
+    for (const entry of fresh) {
+      found.set(`${entry.pid}:${entry.startTime}`, entry)
+      send(entry.pid, "SIGSTOP")
     }
-    return [...chosen.values()]
-  }
-
-  const send = (pid: number, signal: NodeJS.Signals): boolean => attempt(() => process.kill(pid, signal), false)
-
-  /** Suspends all processes before it kills the first, because a process that is not suspended could start another one meanwhile. */
-  const killTree = (command: Guarded): number => {
-    const found = new Map<string, Entry>()
-    const killed = new Set<string>()
-    const deadline = Date.now() + killMillis
-    let isConfirmed = false
-    for (let searches = 1; Date.now() < deadline; searches++) {
-      const fresh = search(command, found).filter((entry) => !found.has(keyOf(entry)))
-      for (const entry of fresh) {
-        found.set(keyOf(entry), entry)
-        send(entry.pid, "SIGSTOP")
+    if (fresh.length > 0 && searches < maxSearches) isConfirmed = false
+    else if (isConfirmed || found.size === 0 || searches >= maxSearches) {
+      const left = [...found].filter(([key]) => !killed.has(key))
+      if (left.length === 0) break
+      for (const [key, entry] of left) {
+        killed.add(key)
+        send(entry.pid, "SIGKILL")
       }
-      if (fresh.length > 0 && searches < maxSearches) isConfirmed = false
-      else if (isConfirmed || found.size === 0 || searches >= maxSearches) {
-        const left = [...found].filter(([key]) => !killed.has(key))
-        if (left.length === 0) break
-        for (const [key, entry] of left) {
-          killed.add(key)
-          send(entry.pid, "SIGKILL")
-        }
-        isConfirmed = false
-      } else {
-        isConfirmed = true
-        // SIGSTOP reaches the threads of a process one after the other.
-        Atomics.wait(pause, 0, 0, confirmMillis)
-      }
+      isConfirmed = false
+    } else {
+      isConfirmed = true
+      Atomics.wait(pause, 0, 0, confirmMillis)
     }
-    return killed.size
   }
+  return killed.size
+}
 
-  const say = (message: string): void => {
-    const line = isJson
+const watch = (modules: Modules, given: WatchdogArguments, parts: Parts): void => {
+  const { fs, net, os } = modules
+  // The longest time by which a kill comes late.
+  const tickMillis = 50
+  const processes = process.platform === "linux" ? parts.linuxProcesses(modules) : parts.otherProcesses(modules)
+  const killTree = parts.killer(parts.searcher(processes, given))
+  let killAt: bigint | undefined
+  let killAtUptime: number | undefined
+  let guarded: Guarded | undefined
+  const write = (descriptor: number, line: string): void => {
+    try {
+      fs.writeSync(descriptor, `${line}\n`)
+    } catch {
+      // Its reader has ended.
+    }
+  }
+  const end = (why: string): never => {
+    const count = guarded === undefined ? 0 : killTree(guarded)
+    const message = `${why}, so the command was killed (${count === 1 ? "one process" : `${count} processes`})`
+    const line = given.isJson
       ? JSON.stringify({ level: "ERROR", timestamp: new Date().toISOString(), message })
       : `gateway: ${message}`
-    attempt(() => fs.writeSync(2, `${line}\n`), 0)
-  }
-
-  const end = (why: string): never => {
-    if (guarded !== undefined) {
-      const count = killTree(guarded)
-      if (count > 0) say(`${why}, so the command was killed (${count === 1 ? "one process" : `${count} processes`})`)
-    }
+    if (count > 0) write(2, line)
     return process.exit(0)
   }
-
   const obey = (line: string): void => {
     const [word, ...rest] = line.split(" ")
-    switch (word) {
-      case "kill-at":
-        killAt = BigInt(rest[0] ?? 0)
-        killAtUptime = rest[1] === "-" ? undefined : Number(rest[1])
-        return
-      case "guard":
-        guarded = {
-          pid: Number(rest[0]),
-          startTime: rest[1] === "-" ? undefined : Number(rest[1]),
-          mark: rest[2] === "-" ? undefined : rest[2],
-          leadsSession: rest[3] === "session"
-        }
-        attempt(() => fs.writeSync(1, "guards\n"), 0)
-        return
-      case "done":
-        return process.exit(0)
+    if (word === "done") process.exit(0)
+    if (word === "kill-at") {
+      killAt = BigInt(rest[0] ?? 0)
+      killAtUptime = rest[1] === "-" ? undefined : Number(rest[1])
+      return
     }
+    guarded = {
+      pid: Number(rest[0]),
+      startTime: rest[1] === "-" ? undefined : Number(rest[1]),
+      mark: rest[2] === "-" ? undefined : rest[2],
+      leadsSession: rest[3] === "session"
+    }
+    write(1, "guards")
   }
-
   const isTime = (): boolean =>
     killAt !== undefined
     && (process.hrtime.bigint() >= killAt || (killAtUptime !== undefined && os.uptime() >= killAtUptime))
@@ -236,7 +246,7 @@ export const watchdogProgram = (
     .on("error", () => {})
     .on("close", () => end("its wrapper has ended"))
     .resume()
-  attempt(() => fs.writeSync(1, "ready\n"), 0)
+  write(1, "ready")
   setInterval(() => {
     // After a pause of this process, a line that moves the moment may wait to be read. It is read before `setImmediate` calls.
     if (isTime()) setImmediate(() => isTime() ? end("this host must not lead any more") : undefined)
@@ -245,5 +255,8 @@ export const watchdogProgram = (
 
 /** The text of the program, for `node -`. */
 export const watchdogText = (given: WatchdogArguments): string =>
-  `(${watchdogProgram})({ fs: require("node:fs"), net: require("node:net"), os: require("node:os"), `
-  + `childProcess: () => require("node:child_process") }, ${JSON.stringify(given)})\n`
+  `(${watch})(
+    { fs: require("node:fs"), net: require("node:net"), os: require("node:os"), childProcess: () => require("node:child_process") },
+    ${JSON.stringify(given)},
+    { linuxProcesses: ${linuxProcesses}, otherProcesses: ${otherProcesses}, searcher: ${searcher}, killer: ${killer} }
+  )\n`

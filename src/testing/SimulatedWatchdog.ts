@@ -40,6 +40,48 @@ const familyOf = (
   return [...chosen]
 }
 
+type Change = { readonly killAt: bigint } | { readonly guarded: GuardedCommand }
+
+interface Watch {
+  readonly kernel: SimulatedKernel.SimulatedKernel
+  readonly parent: SimulatedKernel.KernelProcess
+  readonly changes: Queue.Dequeue<Change>
+  readonly done: Effect.Effect<void>
+}
+
+const now = Effect.flatMap(Effect.clock, (clock) => clock.currentTimeNanos)
+
+/** The program of the watchdog. */
+const watch = ({ changes, done, kernel, parent }: Watch): Program => (process) =>
+  Effect.gen(function*() {
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) {
+      process.onSignal(signal, Effect.void)
+    }
+    let killAt = Option.none<bigint>()
+    let guarded = Option.none<GuardedCommand>()
+    for (;;) {
+      const time = yield* now
+      const due = Option.match(killAt, {
+        onNone: () => Effect.never,
+        onSome: (killAt) => Effect.sleep(Duration.nanos(killAt > time ? killAt - time : 0n))
+      })
+      const next = yield* Effect.raceAll([
+        Effect.as(done, "done" as const),
+        Effect.as(parent.gone.await, "kill" as const),
+        Effect.as(due, "kill" as const),
+        Queue.take(changes)
+      ])
+      if (next === "done") return 0
+      if (next === "kill") break
+      if ("killAt" in next) killAt = Option.some(next.killAt)
+      else guarded = Option.some(next.guarded)
+    }
+    if (Option.isSome(guarded)) {
+      for (const target of familyOf(kernel, parent, process, guarded.value)) yield* target.onSignal.SIGKILL
+    }
+    return 0
+  })
+
 /** The watchdog of a process, for `servicesOf` of the simulated programs. */
 export const make = (
   kernel: SimulatedKernel.SimulatedKernel,
@@ -48,40 +90,10 @@ export const make = (
 ): CommandWatchdog["Type"] =>
   CommandWatchdog.of({
     start: Effect.gen(function*() {
-      const changes = yield* Queue.unbounded<{ readonly killAt: bigint } | { readonly guarded: GuardedCommand }>()
+      const changes = yield* Queue.unbounded<Change>()
       const done = yield* Deferred.make<void>()
       const failed = yield* Deferred.make<never, WatchdogFailed>()
-      const now = Effect.flatMap(Effect.clock, (clock) => clock.currentTimeNanos)
-
-      const program: Program = (process) =>
-        Effect.gen(function*() {
-          for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) {
-            process.onSignal(signal, Effect.void)
-          }
-          let killAt = Option.none<bigint>()
-          let guarded = Option.none<GuardedCommand>()
-          for (;;) {
-            const time = yield* now
-            const due = Option.match(killAt, {
-              onNone: () => Effect.never,
-              onSome: (killAt) => Effect.sleep(Duration.nanos(killAt > time ? killAt - time : 0n))
-            })
-            const next = yield* Effect.raceAll([
-              Effect.as(Deferred.await(done), "done" as const),
-              Effect.as(parent.gone.await, "kill" as const),
-              Effect.as(due, "kill" as const),
-              Queue.take(changes)
-            ])
-            if (next === "done") return 0
-            if (next === "kill") break
-            if ("killAt" in next) killAt = Option.some(next.killAt)
-            else guarded = Option.some(next.guarded)
-          }
-          if (Option.isSome(guarded)) {
-            for (const target of familyOf(kernel, parent, process, guarded.value)) yield* target.onSignal.SIGKILL
-          }
-          return 0
-        })
+      const program = watch({ kernel, parent, changes, done: Deferred.await(done) })
 
       /** Each operation is a system call of the parent. */
       const call = <A>(target: string, body: Effect.Effect<A>): Effect.Effect<A, WatchdogFailed> =>

@@ -83,6 +83,9 @@ describe("the library's children", () => {
     assert.deepStrictEqual(starters.toSorted(), [
       Path.join("host", "ChildProgram.ts"),
       Path.join("host", "CommandWatchdog.ts"),
+      // A thread, and types alone.
+      Path.join("host", "SelfFence.ts"),
+      Path.join("host", "watchdogProgram.ts"),
       Path.join("internal", "child.ts")
     ])
   })
