@@ -108,6 +108,13 @@ describe("CommandLine.parse", () => {
     })
     assert.deepStrictEqual(read("list"), { _tag: "List", flags: {}, json: false })
     assert.deepStrictEqual(read("doctor", "--json"), { _tag: "Doctor", flags: {}, json: true })
+    assert.deepStrictEqual(read("leader", "show", "--json"), { _tag: "Leader", flags: {}, action: "show", json: true })
+    assert.deepStrictEqual(read("leader", "resign", "--lease-name", "a"), {
+      _tag: "Leader",
+      flags: { "lease-name": "a" },
+      action: "resign",
+      json: false
+    })
     assert.deepStrictEqual(read("health", "--port=1"), { _tag: "Health", flags: { port: "1" } })
     const stop = { _tag: "Stop", flags: {}, timeout: undefined, force: false }
     assert.deepStrictEqual(read("stop"), stop)
@@ -206,6 +213,9 @@ describe("CommandLine.parse", () => {
     ["service needs one of print, install, uninstall (did you mean \"install\"?)", ["service", "instal"]],
     ["completions needs one of bash, zsh, fish", ["completions"]],
     ["completions needs one of bash, zsh, fish (did you mean \"bash\"?)", ["completions", "bahs"]],
+    ["leader needs one of show, resign", ["leader"]],
+    ["leader needs one of show, resign (did you mean \"show\"?)", ["leader", "shwo"]],
+    ["--json needs leader show", ["leader", "resign", "--json"]],
     [`unknown command "statsu" (did you mean "status"?); commands: ${commandNames}`, ["statsu"]],
     [`unknown command "Run" (did you mean "run"?); commands: ${commandNames}`, ["Run"]],
     ["unexpected argument \"x\"", ["service", "print", "x"]],
