@@ -13,7 +13,7 @@ const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 rmSync(here("dist/program"), { recursive: true, force: true })
 
 const bundle = async (options, output) => {
-  const build = await rolldown({ platform: "node", external: ["fs-native-extensions"], ...options })
+  const build = await rolldown({ platform: "node", external: ["fs-native-extensions", "pg-native", "pg-cloudflare"], ...options })
   await build.write(output)
   await build.close()
 }

@@ -14,6 +14,8 @@ import {
   type CommandName,
   commands,
   flagsOf as ownFlagsOf,
+  type LeaderAction,
+  leaderActions,
   type ServiceAction,
   serviceActions,
   type Shell,
@@ -100,6 +102,12 @@ export type CommandLine =
     /** Send SIGKILL to the process that owns the lock if it does not end within `timeout`. */
     readonly force: boolean
   }
+  | {
+    readonly _tag: "Leader"
+    readonly flags: ReadonlyMap<string, string>
+    readonly action: LeaderAction
+    readonly json: boolean
+  }
   | { readonly _tag: "Doctor"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
   | {
     readonly _tag: "Service"
@@ -121,6 +129,8 @@ export const commandNames: ReadonlyArray<CommandName> = Object.keys(commands).fi
 )
 
 const isCommand = (word: string): word is keyof typeof commands => Object.hasOwn(commands, word)
+const isLeaderAction = (word: string | undefined): word is LeaderAction =>
+  leaderActions.some((action) => action === word)
 const isServiceAction = (word: string | undefined): word is ServiceAction =>
   serviceActions.some((action) => action === word)
 const isShell = (word: string | undefined): word is Shell => shells.some((shell) => shell === word)
@@ -413,6 +423,10 @@ const commandLine = (
           dryRun: switches.has("dry-run"),
           exec: yield* serviceExec(typed, argument, flags)
         }
+      case "leader":
+        if (!isLeaderAction(argument)) return yield* needs(leaderActions)
+        if (argument === "resign" && switches.has("json")) return yield* refuse("--json needs leader show")
+        return { _tag: "Leader", flags, action: argument, json: switches.has("json") }
       case "completions":
         if (!isShell(argument)) return yield* needs(shells)
         return { _tag: "Completions", shell: argument }

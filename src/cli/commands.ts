@@ -10,6 +10,11 @@ export const serviceActions = ["print", "install", "uninstall"] as const
 /** The actions of `gateway service`. */
 export type ServiceAction = typeof serviceActions[number]
 
+export const leaderActions = ["show", "resign"] as const
+
+/** The actions of `gateway leader`. */
+export type LeaderAction = typeof leaderActions[number]
+
 /** The shells for which there are completions. */
 export const shells = ["bash", "zsh", "fish"] as const
 
@@ -22,6 +27,7 @@ export type CommandName =
   | "health"
   | "stop"
   | "list"
+  | "leader"
   | "doctor"
   | "service"
   | "completions"
@@ -56,6 +62,14 @@ export interface Command {
 }
 
 const json = { json: "print one JSON document, for programs" } as const
+
+/** The settings that select a lease and its store. */
+const leaseSettings: ReadonlyArray<Setting<unknown>> = [
+  settings.profile,
+  settings.configPath,
+  settings["lease.urlFile"],
+  settings["lease.name"]
+]
 
 const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
@@ -161,6 +175,14 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     values: {},
     settings: logSettings,
     exits: [[0, "always, even if there is no gateway"]]
+  },
+  leader: {
+    description: "show which gateway leads across hosts, or make it hand over",
+    argument: { name: "action", allowed: leaderActions },
+    switches: json,
+    values: {},
+    settings: leaseSettings,
+    exits: [[0, "show: a gateway leads; resign: it has handed over"], [1, "no gateway leads, or it did not hand over"]]
   },
   doctor: {
     description: "find problems, and show the command that fixes each",

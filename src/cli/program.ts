@@ -153,7 +153,12 @@ const runCommand = (
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report(typed)))
-    const start = run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process)
+    const leaseUrl = yield* GatewayConfig.leaseUrl(config.lease).pipe(Effect.tapErrorCause(report(typed)))
+    const start = run(
+      config,
+      { ...command, token: Option.getOrUndefined(token), leaseUrl: Option.getOrUndefined(leaseUrl) },
+      invocation.process
+    )
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       whileNot(invocation.uncaught),
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
@@ -176,6 +181,7 @@ const execCommand = (
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const { conflictStatus, exec } = yield* Effect.promise(() => import("./exec.ts"))
     const conflict = yield* conflictStatus(command).pipe(Effect.tapErrorCause(report(typed)))
+    yield* GatewayConfig.refuseLease(config.lease).pipe(Effect.tapErrorCause(report(typed)))
     const room = command.force ? makeRoom(invocation, command, config) : Effect.void
     return yield* exec(config, command, invocation.process, invocation.environment, room).pipe(
       whileNot(invocation.uncaught),
@@ -266,6 +272,16 @@ const inspectCommand = (
     }
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
+const leaderCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Leader" }>,
+  typed: GatewayConfig.LogFormat
+) =>
+  Effect.flatMap(Effect.promise(() => import("./leader.ts")), ({ leader }) => leader(command)).pipe(
+    whileNot(invocation.uncaught),
+    Effect.tapErrorCause(report(typed))
+  )
+
 const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
@@ -292,6 +308,8 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "List":
       case "Doctor":
         return yield* inspectCommand(invocation, command, typed)
+      case "Leader":
+        return yield* Effect.provide(leaderCommand(invocation, command, typed), platform)
       case "Exec":
         return yield* Effect.provide(execCommand(invocation, command, typed), platform)
       case "Run":

@@ -1,6 +1,7 @@
 /**
  * `gateway run`: acquires the lock, listens, and keeps running. Also handles a start while another gateway is running.
  */
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -10,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { type Address, toUrl } from "../Address.ts"
+import type { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import * as LockFile from "../lock/LockFile.ts"
@@ -19,7 +21,7 @@ import { presentProcess } from "../lock/PresentProcess.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as OwnerHealth from "../ready/OwnerHealth.ts"
-import type { GatewayConfig } from "../settings/GatewayConfig.ts"
+import { type GatewayConfig, isLeased } from "../settings/GatewayConfig.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
@@ -34,6 +36,8 @@ export interface RunOptions {
   readonly ensure: boolean
   /** The access token that clients must send. */
   readonly token: Redacted.Redacted | undefined
+  /** The URL of the lease store. `undefined`: there is no lease. */
+  readonly leaseUrl: Redacted.Redacted | undefined
 }
 
 /**
@@ -93,15 +97,17 @@ const serving = Effect.promise(() => import("./serve.ts"))
  * Loads all code that the start needs after it has waited for the lock of another gateway. The code is loaded before the wait,
  * because an upgrade may replace or remove the program's files during the wait.
  */
-const loadForTakeover = Effect.gen(function*() {
-  yield* serving
-  yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
-  yield* Effect.promise(() => import("../page/findNeighbours.ts"))
-  // `supported` loads the addon for kernel locks. A failure is ignored here, because `LockFile` handles a missing addon when it
-  // acquires the lock.
-  const { supported } = yield* KernelLock.KernelLock
-  yield* Effect.ignore(supported)
-})
+const loadForTakeover = (isLeased: boolean) =>
+  Effect.gen(function*() {
+    yield* serving
+    if (isLeased) yield* Effect.promise(() => import("./lead.ts"))
+    yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
+    yield* Effect.promise(() => import("../page/findNeighbours.ts"))
+    // `supported` loads the addon for kernel locks. A failure is ignored here, because `LockFile` handles a missing addon when it
+    // acquires the lock.
+    const { supported } = yield* KernelLock.KernelLock
+    yield* Effect.ignore(supported)
+  })
 
 /** Detects the supervisor of this process, and makes the service that sends notifications to systemd. */
 export const supervision = (config: Pick<GatewayConfig, "supervisor">, facts: Supervisor.ProcessFacts) =>
@@ -160,11 +166,17 @@ export const lockOptions = (
   health: config.health,
   beforeWaiting,
   supervisor: verdict.kind,
-  supervisorReason: verdict.reason
+  supervisorReason: verdict.reason,
+  keepsFirst: isLeased(config.lease)
 })
 
+/** What a gateway does once it serves: with a lease, it waits to lead. It never ends by itself. */
+class Lead
+  extends Context.Tag("gateway-lock/cli/Lead")<Lead, Effect.Effect<never, LeaseUnavailable, FileSystem.FileSystem>>()
+{}
+
 /** Acquires the lock, then serves. Fails if another process has the lock or the port. */
-const startOnce = (start: Start, token: RunOptions["token"]) => {
+const startOnce = (start: Start, { leaseUrl, token }: Pick<RunOptions, "leaseUrl" | "token">) => {
   const { address, config, passedSocket, systemd, verdict: { kind: supervisor } } = start
   const Lock = LockFile.layerWithProbes(lockOptions(start))
   // The lock and the server are acquired in one layer. If this layer fails, it releases what it has acquired, so the next
@@ -173,10 +185,10 @@ const startOnce = (start: Start, token: RunOptions["token"]) => {
     const lock = yield* Layer.build(Lock)
     // The server's code is loaded after the lock is acquired, so that a start that does not get the lock does not load it.
     const { serve } = yield* serving
-    yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token }), lock)
-    return lock
+    const lead = yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token, leaseUrl }), lock)
+    return Context.make(Lead, lead === undefined ? Effect.never : Effect.provide(lead, lock))
   }))
-  return Effect.map(Layer.build(Started), (context) => Context.get(context, LockFile.LockFile)).pipe(
+  return Effect.map(Layer.build(Started), (context) => Context.get(context, Lead)).pipe(
     spanned("gateway.start", {
       "gateway.profile": config.profile,
       "gateway.supervisor": supervisor,
@@ -216,7 +228,7 @@ const runNotifying = (
       systemd,
       address: { host: config.host, port: config.port },
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
-      beforeWaiting: Effect.provide(loadForTakeover, kernel)
+      beforeWaiting: Effect.provide(loadForTakeover(options.leaseUrl !== undefined), kernel)
     }
 
     if (options.ensure) {
@@ -224,7 +236,7 @@ const runNotifying = (
       if (Option.isSome(running)) return yield* sayRunning(running.value)
     }
     const recover = options.standby ? Recovery.standby : Recovery.recover
-    const lock = yield* recover(startOnce(start, options.token), recoveryOptions(start)).pipe(
+    const lead = yield* recover(startOnce(start, options), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
         // With `ensure`, these errors can mean that another process started this gateway after `runningHealthy` was called above.
@@ -236,11 +248,11 @@ const runNotifying = (
             const running = yield* runningHealthy(config)
             if (Option.isNone(running)) return yield* Effect.fail(error)
             yield* sayRunning(running.value)
-            return Option.none<LockFile.LockFile["Type"]>()
+            return Option.none<Lead["Type"]>()
           })
       )
     )
-    if (Option.isSome(lock)) return yield* Effect.never
+    if (Option.isSome(lead)) return yield* lead.value
   }).pipe(
     Effect.scoped,
     untilLost,

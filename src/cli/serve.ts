@@ -34,6 +34,8 @@ export interface ServeOptions {
   readonly supervisor: SupervisorKind
   readonly systemd: SystemdNotify["Type"]
   readonly token: Redacted.Redacted | undefined
+  /** The URL of the lease store. `undefined`: there is no lease. */
+  readonly leaseUrl: Redacted.Redacted | undefined
 }
 
 const metricsPath = "/metrics"
@@ -127,26 +129,39 @@ const machine = Effect.gen(function*() {
   return Context.mergeAll(sockets, owners, neighbours, metrics)
 })
 
-/** Binds the port and serves until the scope closes. */
+const servingOptions = (config: GatewayConfig, options: ServeOptions): Gateway.ServingOptions => ({
+  host: config.host,
+  port: config.port,
+  profile: config.profile,
+  passedSocket: options.passedSocket,
+  drainTimeout: config.drainTimeout,
+  token: options.token,
+  allowedHosts: config.allowedHosts,
+  allowedOrigins: config.allowedOrigins,
+  limits: config.limits,
+  onDrain: announceDrain(config, options.systemd)
+})
+
+/** Binds the port. With a lease, `lead` of the result waits to lead. */
+const bind = (config: GatewayConfig, options: ServeOptions) =>
+  Effect.gen(function*() {
+    const { leaseUrl: url, systemd } = options
+    const serving = servingOptions(config, options)
+    if (url === undefined) return { context: yield* Layer.build(Gateway.layerServing(serving)), lead: undefined }
+    const { candidate } = yield* Effect.promise(() => import("./lead.ts"))
+    return yield* candidate(serving, { lease: config.lease, url, systemd })
+  })
+
+/**
+ * Binds the port and serves until the scope closes. With a lease, returns an effect that waits to lead. Meanwhile the gateway serves
+ * as a standby.
+ */
 export const serve = (config: GatewayConfig, options: ServeOptions) =>
   Effect.gen(function*() {
     const context = yield* machine
-    const gateway = yield* Effect.provide(
-      Layer.build(Gateway.layerServing({
-        host: config.host,
-        port: config.port,
-        profile: config.profile,
-        passedSocket: options.passedSocket,
-        drainTimeout: config.drainTimeout,
-        token: options.token,
-        allowedHosts: config.allowedHosts,
-        allowedOrigins: config.allowedOrigins,
-        limits: config.limits,
-        onDrain: announceDrain(config, options.systemd)
-      })),
-      context
-    )
+    const { context: gateway, lead } = yield* Effect.provide(bind(config, options), context)
     yield* Effect.zipRight(detachSpan(HttpServer.serveEffect(routes)), announce(options)).pipe(
       Effect.provide(Context.merge(context, gateway))
     )
+    return lead
   }).pipe(HttpMiddleware.withTracerDisabledWhenEffect(hasNoSpan))

@@ -14,16 +14,18 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { type BindFailed, type LeadershipLost, LeaseUnavailable, type PortInUse } from "../GatewayLockError.ts"
+import { ElapsedTime } from "../host/ElapsedTime.ts"
 import { HostFacts } from "../host/HostFacts.ts"
 import { ProcessFence } from "../host/ProcessFence.ts"
 import * as DeathProof from "../leader/DeathProof.ts"
-import { ElapsedTime } from "../leader/ElapsedTime.ts"
 import * as HighestToken from "../leader/HighestToken.ts"
 import * as HolderText from "../leader/HolderText.ts"
 import * as Leadership from "../leader/Leadership.ts"
@@ -35,7 +37,9 @@ import type { PortProbe } from "../probe/PortProbe.ts"
 import { standby } from "../server/HealthRoutes.ts"
 import type { ServerSocket } from "../server/ServerSocket.ts"
 import { defaultProfile } from "../settings/GatewayConfig.ts"
-import { detachSpan } from "../telemetry/spans.ts"
+import * as LeaseMetrics from "../telemetry/LeaseMetrics.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import { detachSpan, spannedDetached } from "../telemetry/spans.ts"
 import { build, Gateway, type Serving, type ServingOptions } from "./GatewayInstance.ts"
 
 /**
@@ -85,6 +89,60 @@ const awaitLoss = ({ lost, watchers }: Losing): Effect.Effect<never, LeadershipL
  */
 const drainWithin = (stopTimeout: Duration.Duration): Duration.Duration =>
   Duration.subtract(stopTimeout, Duration.min(Duration.millis(500), Duration.times(stopTimeout, 0.25)))
+
+/** Why a leadership was lost, for the metric. */
+const lostReasonOf = ({ reason }: LeadershipLost, isLockLost: boolean): LeaseMetrics.LostReason => {
+  if (isLockLost) return "lock"
+  if (reason.startsWith("it was not renewed")) return "expired"
+  return reason.includes("hand over") || reason.includes("handed over") ? "resigned" : "taken"
+}
+
+/** Measures how long the store takes to answer a renewal. */
+const timedStore = (store: LeaseStore.LeaseStore["Type"]): LeaseStore.LeaseStore["Type"] => ({
+  ...store,
+  renew: (grant) =>
+    store.renew(grant).pipe(
+      Metrics.timed((exit, seconds) =>
+        Metric.update(
+          Metric.tagged(LeaseMetrics.renewSeconds, "result", Exit.isSuccess(exit) ? "renewed" : "failed"),
+          seconds
+        )
+      )
+    )
+})
+
+/** Keeps the metrics of the leadership. */
+const measure = (lifecycle: Serving["lifecycle"]) => {
+  let leads = false
+  const stop = Effect.suspend(() => {
+    if (!leads) return Effect.void
+    leads = false
+    return Effect.zipRight(Metric.modify(LeaseMetrics.leader, -1), Metric.set(LeaseMetrics.fencingToken, 0n))
+  })
+  return (state: Leadership.LeadershipState): Effect.Effect<void> => {
+    switch (state._tag) {
+      case "Candidate":
+        return Effect.void
+      case "Leader":
+        if (leads) return Effect.void
+        leads = true
+        return Effect.zipRight(
+          Metric.modify(LeaseMetrics.leader, 1),
+          Metric.set(LeaseMetrics.fencingToken, state.fencingToken)
+        )
+      case "Lost":
+        return Effect.flatMap(lifecycle.failing, (failing) =>
+          Effect.zipRight(
+            stop,
+            Metric.increment(
+              Metric.tagged(LeaseMetrics.lostTotal, "reason", lostReasonOf(state.error, failing.includes("lock")))
+            )
+          ))
+      case "Released":
+        return stop
+    }
+  }
+}
 
 /** Moves the moment at which the process is killed with each change of the leadership. */
 const moveFence = (stopTimeout: Duration.Duration) =>
@@ -190,16 +248,28 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
     const fence = yield* Effect.mapError(moveFence(stopTimeout), (error) =>
       new LeaseUnavailable({ lease: name, store: store.location, reason: error.message, cause: error }))
     const { holder, place } = yield* describe(serving)
+    yield* LeaseMetrics.register
+    const count = measure(serving.lifecycle)
+    yield* Effect.logInfo(`waiting to lead ${name} at ${store.location}`)
     const leadership = yield* Leadership.make({
       lease: { ...options.lease, name },
       holder,
-      onChange: fence.onChange,
+      // The fence first: nothing that a metric does may delay it.
+      onChange: (state) =>
+        Effect.zipRight(fence.onChange(state), count(state)),
       provesDeath: proof(serving, place)
-    }).pipe(Effect.provide(HighestToken.layerFile(tokenPath(lock.path, store.location, name))))
-    // Added after the leadership, so that it runs before the lease is released: the app has ended by then.
-    yield* Effect.addFinalizer(() =>
-      fence.disarm
+    }).pipe(
+      Effect.provide(HighestToken.layerFile(tokenPath(lock.path, store.location, name))),
+      Effect.provideService(Leadership.LeaseStore.LeaseStore, timedStore(store)),
+      spannedDetached(
+        "gateway.lease.acquire",
+        { "gateway.lease.name": name, "gateway.lease.store": store.location },
+        (exit: Exit.Exit<Leadership.Leadership["Type"], LeaseUnavailable>) =>
+          Exit.isSuccess(exit) ? { "gateway.lease.fencing_token": String(exit.value.fencingToken) } : {}
+      )
     )
+    // Added after the leadership, so that it runs before the lease is released: the app has ended by then.
+    yield* Effect.addFinalizer(() => fence.disarm)
     yield* serving.lifecycle.setLeadership("held")
     yield* watch(serving, leadership, losing, stopTimeout)
     // Without the host lock, another gateway of this host may start and wait for the same lease.

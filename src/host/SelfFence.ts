@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { uptime } from "node:os"
 import { Worker } from "node:worker_threads"
-import { ElapsedTime } from "../leader/ElapsedTime.ts"
+import { ElapsedTime } from "./ElapsedTime.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 import { FenceFailed, ProcessFence } from "./ProcessFence.ts"
 
@@ -57,27 +57,27 @@ export const checkEvery = Duration.millis(100)
  * SIGKILL does not end the first process of a PID namespace, such as a container, if it comes from within (pid_namespaces(7)). A trap
  * of the processor does.
  */
-const thread = `
-const { parentPort, workerData } = require("node:worker_threads")
-const { uptime } = require("node:os")
-const { countsSuspend, memory } = workerData
-const monotonic = new BigInt64Array(memory, 0, 1)
-const sinceBoot = new Float64Array(memory, 8, 1)
-const pause = new Int32Array(new SharedArrayBuffer(4))
-parentPort.postMessage("started")
-for (;;) {
-  const at = Atomics.load(monotonic, 0)
-  if (at !== 0n && (process.hrtime.bigint() >= at || (countsSuspend && uptime() >= sinceBoot[0]))) {
-    process.kill(process.pid, "SIGKILL")
-    if (process.pid === 1) {
-      Atomics.wait(pause, 0, 0, 50)
-      require("node:v8").setFlagsFromString("--allow-natives-syntax")
-      require("node:vm").runInThisContext("%SystemBreak()")
-    }
-  }
-  Atomics.wait(pause, 0, 0, 50)
-}
-`
+const thread = [
+  "const { parentPort, workerData } = require(\"node:worker_threads\")",
+  "const { uptime } = require(\"node:os\")",
+  "const { countsSuspend, memory } = workerData",
+  "const monotonic = new BigInt64Array(memory, 0, 1)",
+  "const sinceBoot = new Float64Array(memory, 8, 1)",
+  "const pause = new Int32Array(new SharedArrayBuffer(4))",
+  "parentPort.postMessage(\"started\")",
+  "for (;;) {",
+  "  const at = Atomics.load(monotonic, 0)",
+  "  if (at !== 0n && (process.hrtime.bigint() >= at || (countsSuspend && uptime() >= sinceBoot[0]))) {",
+  "    process.kill(process.pid, \"SIGKILL\")",
+  "    if (process.pid === 1) {",
+  "      Atomics.wait(pause, 0, 0, 50)",
+  "      require(\"node:v8\").setFlagsFromString(\"--allow-natives-syntax\")",
+  "      require(\"node:vm\").runInThisContext(\"%SystemBreak()\")",
+  "    }",
+  "  }",
+  "  Atomics.wait(pause, 0, 0, 50)",
+  "}"
+].join("\n")
 
 /** Starts the thread. Succeeds once it runs. */
 const startThread = (memory: SharedArrayBuffer, platform: string): Effect.Effect<Worker, FenceFailed> =>

@@ -1,9 +1,15 @@
 /**
  * The URL of a lease store: which URLs are allowed, and how a message shows one. Pure.
  *
+ * The modules of the engines read the URL. This module first refuses a URL whose password is not encoded, because a message of an
+ * engine could quote a part of it.
+ *
  * @internal
  */
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import * as EtcdUrl from "./EtcdUrl.ts"
+import * as PostgresUrl from "./PostgresUrl.ts"
 
 /** The engines in which a lease can be. */
 export type Engine = "postgresql" | "etcd"
@@ -22,7 +28,7 @@ export const allowed =
 const maxLength = 4096
 
 const postgresql = /^postgres(?:ql)?:\/\//
-const etcd = /^etcd\+(https?:\/\/)(?:[^@/?#]*@)?([^@/?#]+)\/?$/
+const etcd = /^etcd\+https?:\/\/(?:[^@/?#]*@)?[^@/?#]+\/?$/
 
 /** A fault, as a text that shows nothing of the URL, because a part of it may be the password. */
 type Fault = string
@@ -37,26 +43,26 @@ const partsOfPostgresql = (text: string): Parts | Fault => {
   if (authority.slice(authority.lastIndexOf("@") + 1).includes(",")) {
     return "it has several hosts; name one: a virtual address, a name or a pooler"
   }
-  if (!isUrl(text)) return `it is not a URL; ${encoded}`
-  const { hash, host, pathname, search } = new URL(text)
+  // A user before an empty host is not a valid URL, but PostgreSQL's programs accept it.
+  const full = text.replace("@/", "@socket/")
+  if (!isUrl(full)) return `it is not a URL; ${encoded}`
+  const { hash, host, pathname, search } = new URL(full)
   if (hash !== "" || `${pathname}${search}`.includes("@") || authority.indexOf("@") !== authority.lastIndexOf("@")) {
     return `a character is not encoded; ${encoded}`
   }
-  if (host === "" && !search.includes("host=")) return "it has no host"
-  return { engine: "postgresql", location: `postgresql://${host}${pathname}` }
+  if ((host === "" || full !== text) && !search.includes("host=")) return "it has no host"
+  return Either.match(PostgresUrl.parse(text), {
+    onLeft: (fault): Parts | Fault => fault,
+    onRight: ({ location }) => ({ engine: "postgresql", location })
+  })
 }
 
 const partsOfEtcd = (text: string): Parts | Fault => {
-  const [, scheme = "", hosts = ""] = etcd.exec(text) ?? []
-  if (hosts === "") return `it is not a list of hosts; ${encoded}`
-  const isHost = (host: string): boolean => {
-    if (host === "" || !isUrl(`http://${host}`)) return false
-    const { pathname, username } = new URL(`http://${host}`)
-    return pathname === "/" && username === ""
-  }
-  return hosts.split(",").every(isHost)
-    ? { engine: "etcd", location: `etcd+${scheme}${hosts}` }
-    : `one of its hosts is not a host with a port; ${encoded}`
+  if (!etcd.test(text)) return `it is not a list of hosts; ${encoded}`
+  return Either.match(EtcdUrl.parse(text), {
+    onLeft: (fault): Parts | Fault => fault,
+    onRight: ({ location }) => ({ engine: "etcd", location })
+  })
 }
 
 const partsOf = (text: string): Parts | Fault => {

@@ -118,6 +118,17 @@ export const from = (
 export const isLeased = ({ url, urlFile }: Pick<LeaseSettings, "url" | "urlFile">): boolean =>
   Option.isSome(url) || Option.isSome(urlFile)
 
+/** Fails if a lease is configured. `exec` cannot lead yet, and must not ignore that. */
+export const refuseLease = (lease: Pick<LeaseSettings, "url" | "urlFile">): Effect.Effect<void, SettingInvalid> =>
+  isLeased(lease)
+    ? new SettingInvalid({
+      setting: settings["lease.url"].name,
+      source: Option.isSome(lease.url) ? `${settings["lease.url"].env}` : "the settings",
+      value: "(not shown)",
+      allowed: "no lease: gateway exec does not lead across hosts yet"
+    })
+    : Effect.void
+
 const readFile = (path: string): Effect.Effect<Redacted.Redacted, LeaseUrlFileInvalid, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const content = yield* Effect.mapError(

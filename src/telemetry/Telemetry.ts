@@ -9,6 +9,7 @@
  *
  * @since 0.1.0
  */
+export * as LeaseMetrics from "./LeaseMetrics.ts"
 export * as Metrics from "./Metrics.ts"
 export * as ProcessMetrics from "./ProcessMetrics.ts"
 export * as PrometheusMetrics from "./PrometheusMetrics.ts"

@@ -5,7 +5,7 @@ import { HttpClient, HttpRouter, HttpServer, HttpServerResponse } from "@effect/
 import { assert, describe } from "@effect/vitest"
 import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, Queue, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { ElapsedTime } from "../../src/leader/ElapsedTime.ts"
+import { ElapsedTime } from "../../src/host/ElapsedTime.ts"
 import * as HolderText from "../../src/leader/HolderText.ts"
 import * as Leadership from "../../src/leader/Leadership.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"

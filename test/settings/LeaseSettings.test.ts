@@ -128,8 +128,9 @@ describe("the settings of the lease", () => {
       ],
       [
         "etcd+https://h:2379,,secret:1",
-        "one of its hosts is not a host with a port; percent-encode @, /, ?, # and % in the user and the password"
+        "it has the host \"\": expected etcd+http://[name:password@]host:port[,host:port] or etcd+https://…"
       ],
+      ["postgresql://u:secret@h:0/d", "its port is 0: expected 1 to 65535"],
       [`postgresql://u:secret@h/${"d".repeat(4096)}`, "it has 4120 characters; at most 4096 are allowed"]
     ] as const
   )("a URL that is not allowed is refused and not shown: %s", ([url, reason]) =>
@@ -142,7 +143,8 @@ describe("the settings of the lease", () => {
   it.each(
     [
       ["postgresql://u:secret@db.example:5432/app?sslmode=verify-full", "postgresql://db.example:5432/app"],
-      ["postgres://db.example/app", "postgresql://db.example/app"],
+      ["postgres://db.example/app", "postgresql://db.example:5432/app"],
+      ["postgresql://u@/app?host=/run/postgresql", "postgresql:///run/postgresql:5432/app"],
       ["postgresql://u:se%40cret%2F@[::1]:5432/app", "postgresql://[::1]:5432/app"],
       ["etcd+https://u:secret@a:2379,[::1]:2379/", "etcd+https://a:2379,[::1]:2379"],
       ["etcd+http://a:2379", "etcd+http://a:2379"]
