@@ -26,7 +26,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { printable } from "../internal/printable.ts"
-import * as Table from "./PostgresTable.ts"
+import * as Sql from "./PostgresSql.ts"
 
 /**
  * The token is not the one of the present leader, so nothing was written.
@@ -69,7 +69,7 @@ export const check = (
 ): Effect.Effect<void, StaleFencingToken | SqlError, SqlClient.SqlClient> =>
   Effect.flatMap(
     SqlClient.SqlClient,
-    (sql) => sql.unsafe(Table.fence, [name, String(fencingToken)])
+    (sql) => sql.unsafe(Sql.fence, [name, String(fencingToken)])
   ).pipe(
     Effect.flatMap((rows) => rows.length > 0 ? Effect.void : new StaleFencingToken({ lease: name, fencingToken }))
   )

@@ -156,105 +156,141 @@ export interface Connections {
 
 const mostConnections = 2
 
+interface Pool {
+  /** Those that no statement uses, the next one first. */
+  idle: ReadonlyArray<Connection>
+  readonly busy: Set<Connection>
+  readonly waiters: Array<Waiter>
+  /** How many are being opened. */
+  openings: number
+  /** How many are kept open. */
+  kept: number
+  isClosed: boolean
+  /** Opens one more. */
+  readonly start: () => void
+}
+
+const total = ({ busy, idle, openings }: Pool): number => idle.length + busy.size + openings
+
+const dropClosed = (pool: Pool): void => {
+  pool.idle = pool.idle.filter((connection) => connection.isOpen())
+}
+
+/**
+ * Gives a connection to the statement that has waited longest. A new connection is used next: if another one has just failed, its
+ * neighbour may be broken too.
+ */
+const hand = (pool: Pool, connection: Connection, isNew = false): void => {
+  if (pool.isClosed || !connection.isOpen()) return connection.destroy()
+  const waiter = pool.waiters.shift()
+  if (waiter === undefined) {
+    pool.idle = isNew ? [connection, ...pool.idle] : [...pool.idle, connection]
+    return
+  }
+  pool.busy.add(connection)
+  waiter.connection = connection
+  Deferred.unsafeDone(waiter.answer, Effect.succeed(connection))
+}
+
+/** Puts a statement into the queue, and sees to it that it gets a connection. */
+const request = (pool: Pool, answer: Waiter["answer"]): Waiter => {
+  const waiter: Waiter = { answer, connection: undefined }
+  pool.waiters.push(waiter)
+  dropClosed(pool)
+  const [next, ...rest] = pool.idle
+  if (next !== undefined) {
+    pool.idle = rest
+    hand(pool, next)
+  } else if (total(pool) < mostConnections) pool.start()
+  return waiter
+}
+
+const giveBack = (pool: Pool, connection: Connection, isGood: boolean): void => {
+  pool.busy.delete(connection)
+  if (isGood) hand(pool, connection)
+  else connection.destroy()
+  dropClosed(pool)
+  if (pool.isClosed) return
+  const missing = Math.max(pool.kept, Math.min(pool.waiters.length, mostConnections)) - total(pool)
+  for (let count = 0; count < missing; count++) pool.start()
+}
+
+/** Ends the wait of a statement, which may have just got a connection. */
+const cancel = (pool: Pool, waiter: Waiter): void => {
+  const at = pool.waiters.indexOf(waiter)
+  if (at >= 0) pool.waiters.splice(at, 1)
+  else if (waiter.connection !== undefined) giveBack(pool, waiter.connection, true)
+}
+
+/** An error of an opening is an error of all statements that wait. */
+const failAll = (pool: Pool, error: StoreError): void => {
+  for (const { answer } of pool.waiters.splice(0)) Deferred.unsafeDone(answer, Effect.fail(error))
+}
+
+const makePool = (opening: Effect.Effect<Connection, StoreError>): Effect.Effect<Pool, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const fork = yield* FiberSet.makeRuntime<never>()
+    const opened = Effect.matchEffect(opening, {
+      onSuccess: (connection) =>
+        Effect.sync(() => {
+          pool.openings -= 1
+          hand(pool, connection, true)
+        }),
+      onFailure: (error) =>
+        Effect.sync(() => {
+          pool.openings -= 1
+          failAll(pool, error)
+        })
+    })
+    const pool: Pool = {
+      idle: [],
+      busy: new Set(),
+      waiters: [],
+      openings: 0,
+      kept: 1,
+      isClosed: false,
+      start: () => {
+        pool.openings += 1
+        fork(opened)
+      }
+    }
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => {
+        pool.isClosed = true
+        for (const connection of pool.busy) connection.destroy()
+        return Effect.forEach(pool.idle, ({ close }) => close, { concurrency: "unbounded", discard: true })
+      })
+    )
+    return pool
+  })
+
 /**
  * Makes the connections. They are closed with the scope. None is opened before the first statement.
  *
  * Connections are used in turn, so that one that broke while it was idle is noticed before it is needed.
  */
 export const make = (opening: Effect.Effect<Connection, StoreError>): Effect.Effect<Connections, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const fork = yield* FiberSet.makeRuntime<never>()
-    let idle: ReadonlyArray<Connection> = []
-    const busy = new Set<Connection>()
-    const waiters: Array<Waiter> = []
-    let [openings, kept, isClosed] = [0, 1, false]
-    const total = () => idle.length + busy.size + openings
-
-    /** A new connection is used next: if another one has just failed, its neighbour may be broken too. */
-    const hand = (connection: Connection, isNew = false): void => {
-      if (isClosed || !connection.isOpen()) return connection.destroy()
-      const waiter = waiters.shift()
-      if (waiter === undefined) {
-        idle = isNew ? [connection, ...idle] : [...idle, connection]
-        return
-      }
-      busy.add(connection)
-      waiter.connection = connection
-      Deferred.unsafeDone(waiter.answer, Effect.succeed(connection))
-    }
-    const start = (): void => {
-      openings += 1
-      const opened = Effect.matchEffect(opening, {
-        onSuccess: (connection) =>
-          Effect.sync(() => {
-            openings -= 1
-            hand(connection, true)
-          }),
-        onFailure: (error) =>
-          Effect.sync(() => {
-            openings -= 1
-            for (const { answer } of waiters.splice(0)) Deferred.unsafeDone(answer, Effect.fail(error))
-          })
-      })
-      fork(opened)
-    }
-    const topUp = (): void => {
-      if (isClosed) return
-      const missing = Math.max(kept, Math.min(waiters.length, mostConnections)) - total()
-      for (let count = 0; count < missing; count++) start()
-    }
-    const request = (answer: Waiter["answer"]): Waiter => {
-      const waiter: Waiter = { answer, connection: undefined }
-      waiters.push(waiter)
-      idle = idle.filter((connection) => connection.isOpen())
-      const [next, ...rest] = idle
-      if (next !== undefined) {
-        idle = rest
-        hand(next)
-      } else if (total() < mostConnections) start()
-      return waiter
-    }
-    const giveBack = (connection: Connection, isGood: boolean): void => {
-      busy.delete(connection)
-      if (isGood) hand(connection)
-      else connection.destroy()
-      idle = idle.filter((connection) => connection.isOpen())
-      topUp()
-    }
-    const cancel = (waiter: Waiter): void => {
-      const at = waiters.indexOf(waiter)
-      if (at >= 0) waiters.splice(at, 1)
-      else if (waiter.connection !== undefined) giveBack(waiter.connection, true)
-    }
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => {
-        isClosed = true
-        for (const connection of busy) connection.destroy()
-        return Effect.forEach(idle, (connection) => connection.close, { concurrency: "unbounded", discard: true })
-      })
-    )
-    return {
-      use: (run) =>
-        Effect.uninterruptibleMask((restore) =>
-          Effect.gen(function*() {
-            const waiter = request(yield* Deferred.make<Connection, StoreError>())
-            const connection = yield* restore(Deferred.await(waiter.answer)).pipe(
-              Effect.onInterrupt(() => Effect.sync(() => cancel(waiter)))
-            )
-            const exit = yield* Effect.exit(restore(run(connection)))
-            giveBack(connection, Exit.isSuccess(exit))
-            return yield* exit
-          })
-        ),
-      keepSpare: () => {
-        kept = mostConnections
-      },
-      listen: Effect.sync(() => {
-        idle = idle.filter((connection) => connection.isOpen())
-        if (!isClosed && total() === 0) start()
-      })
-    }
-  })
+  Effect.map(makePool(opening), (pool) => ({
+    use: (run) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const waiter = request(pool, yield* Deferred.make<Connection, StoreError>())
+          const connection = yield* restore(Deferred.await(waiter.answer)).pipe(
+            Effect.onInterrupt(() => Effect.sync(() => cancel(pool, waiter)))
+          )
+          const exit = yield* Effect.exit(restore(run(connection)))
+          giveBack(pool, connection, Exit.isSuccess(exit))
+          return yield* exit
+        })
+      ),
+    keepSpare: () => {
+      pool.kept = mostConnections
+    },
+    listen: Effect.sync(() => {
+      dropClosed(pool)
+      if (!pool.isClosed && total(pool) === 0) pool.start()
+    })
+  }))
 
 /** Runs a statement, and repeats it if it met a concurrent change: then it had no effect. */
 export const statement = (

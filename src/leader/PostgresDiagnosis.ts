@@ -1,13 +1,12 @@
 /**
  * Checks whether a PostgreSQL server can keep leases, without changing anything in it.
- *
- * @internal
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { StoreError } from "./LeaseStore.ts"
 import type { Connection, Row } from "./PostgresConnections.ts"
 import { classify } from "./PostgresErrors.ts"
+import * as Sql from "./PostgresSql.ts"
 import * as Table from "./PostgresTable.ts"
 
 /**
@@ -28,16 +27,6 @@ export interface PostgresFinding {
 }
 
 type Findings = ReadonlyArray<PostgresFinding>
-
-const settings = `
-SELECT pg_catalog.current_setting('server_version') AS version,
-  pg_catalog.current_setting('server_version_num')::int / 10000 AS major,
-  pg_catalog.current_setting('fsync') AS fsync,
-  pg_catalog.current_setting('full_page_writes') AS full_page_writes,
-  pg_catalog.current_setting('synchronous_commit') AS synchronous_commit,
-  pg_catalog.current_setting('default_transaction_read_only') AS read_only,
-  (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'statement_timeout') AS statement_timeout,
-  (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout') AS idle_session_timeout`
 
 /** The oldest major version that its makers still mended at the end of 2026. */
 const oldestMended = 15
@@ -106,7 +95,7 @@ const missingTable = (row: Row, role: string): PostgresFinding =>
     : {
       severity: "error",
       message: `table gateway_lock.lease does not exist, and role ${role} may not create it`,
-      remedy: `${Table.createTable}; ${Table.grantTo(role)}`
+      remedy: `${Sql.createTable}; ${Table.grantTo(role)}`
     }
 
 const ofTable = (row: Row, role: string): Findings => {
@@ -133,10 +122,10 @@ const ask = (connection: Connection, text: string): Effect.Effect<Row, StoreErro
 
 const ofServer = (connection: Connection): Effect.Effect<Findings, StoreError> =>
   Effect.gen(function*() {
-    const server = yield* ask(connection, settings)
-    const shape = yield* ask(connection, Table.shape)
+    const server = yield* ask(connection, Sql.settings)
+    const shape = yield* ask(connection, Sql.shape)
     // The last statement shows whether the server has the functions that every look needs. Some forks lack them.
-    yield* ask(connection, Table.probe)
+    yield* ask(connection, Sql.probe)
     const role = shape["role"] ?? ""
     return [
       ...(shape["in_recovery"] === "t"

@@ -53,6 +53,7 @@ import {
 } from "./PostgresConnections.ts"
 import * as PostgresDiagnosis from "./PostgresDiagnosis.ts"
 import { classify, isTableGone } from "./PostgresErrors.ts"
+import * as Sql from "./PostgresSql.ts"
 import * as Table from "./PostgresTable.ts"
 import * as PostgresUrl from "./PostgresUrl.ts"
 
@@ -90,7 +91,7 @@ interface Store {
 }
 
 const missingRight = ({ hasTable, role }: Store): string =>
-  `${hasTable ? "" : `${Table.createTable}; `}${Table.grantTo(role === "" ? "the role" : role)}`
+  `${hasTable ? "" : `${Sql.createTable}; `}${Table.grantTo(role === "" ? "the role" : role)}`
 
 const translate = (store: Store) => (effect: Effect.Effect<ReadonlyArray<Row>, PgError>) =>
   Effect.mapError(effect, ({ cause }) => {
@@ -102,7 +103,7 @@ const translate = (store: Store) => (effect: Effect.Effect<ReadonlyArray<Row>, P
 const prepare = (store: Store, connection: Connection): Effect.Effect<void, StoreError> =>
   Effect.gen(function*() {
     if (store.hasTable) return
-    const [row] = yield* translate(store)(connection.query(Table.shape))
+    const [row] = yield* translate(store)(connection.query(Sql.shape))
     store.role = row?.["role"] ?? ""
     if (row?.["has_table"] === "t") {
       const problem = Table.shapeProblem(row)
@@ -110,7 +111,7 @@ const prepare = (store: Store, connection: Connection): Effect.Effect<void, Stor
     } else if (row?.["in_recovery"] === "t") {
       return yield* inRecovery
     } else {
-      yield* translate(store)(connection.query(Table.migrate))
+      yield* translate(store)(connection.query(Sql.migrate))
       yield* Effect.logInfo(`created table gateway_lock.lease at ${store.location}`)
     }
     store.hasTable = true
@@ -174,7 +175,7 @@ const operations = (store: Store, hints: Hints): LeaseStore["Type"] => {
   const lockTimeout = String(Math.max(1, Math.ceil(Duration.toMillis(store.attemptTimeout))))
   const change = (text: string, values: ReadonlyArray<string | null>) => run(store, text, [lockTimeout, ...values])
   // A lost notification only makes the others look later.
-  const notify = (name: string) => Effect.ignore(run(store, Table.notify, [name]))
+  const notify = (name: string) => Effect.ignore(run(store, Sql.notify, [name]))
   const named = <A>(name: string, effect: Effect.Effect<A, StoreError>) =>
     Effect.zipRight(refuse(Table.nameProblem(name)), effect)
   return {
@@ -182,18 +183,18 @@ const operations = (store: Store, hints: Hints): LeaseStore["Type"] => {
     look: (name) =>
       named(
         name,
-        Effect.flatMap(run(store, Table.look, [name]), ([row]) =>
+        Effect.flatMap(run(store, Sql.look, [name]), ([row]) =>
           row === undefined || row["in_recovery"] === "t"
             ? Effect.fail(inRecovery)
             : Effect.succeed(Table.sightingOf(row)))
       ),
     create: (claim) =>
-      Effect.zipRight(refuse(Table.claimProblem(claim)), Effect.asVoid(change(Table.create, Table.claimValues(claim)))),
+      Effect.zipRight(refuse(Table.claimProblem(claim)), Effect.asVoid(change(Sql.create, Table.claimValues(claim)))),
     acquire: (seen, claim) =>
       Effect.zipRight(
         refuse(Table.claimProblem(claim)),
         Effect.map(
-          change(Table.acquire, [...Table.claimValues(claim), ...Table.sightingValues(seen)]),
+          change(Sql.acquire, [...Table.claimValues(claim), ...Table.sightingValues(seen)]),
           ([row]): Option.Option<Grant> =>
             Option.map(Option.fromNullable(row?.["fencing_token"]), (token) => ({
               name: claim.name,
@@ -208,7 +209,7 @@ const operations = (store: Store, hints: Hints): LeaseStore["Type"] => {
         return named(
           grant.name,
           Effect.map(
-            change(Table.renew, Table.grantValues(grant)),
+            change(Sql.renew, Table.grantValues(grant)),
             ([row]) =>
               row === undefined ? "Lost" as const : row["resign"] === "t" ? "Resign" as const : "Renewed" as const
           )
@@ -217,13 +218,13 @@ const operations = (store: Store, hints: Hints): LeaseStore["Type"] => {
     release: (grant) =>
       named(
         grant.name,
-        Effect.flatMap(change(Table.release, Table.grantValues(grant)), (rows) =>
+        Effect.flatMap(change(Sql.release, Table.grantValues(grant)), (rows) =>
           rows.length > 0 ? notify(grant.name) : Effect.void)
       ),
     requestResign: (name, token) =>
       named(
         name,
-        Effect.flatMap(change(Table.requestResign, [name, String(token)]), (rows) =>
+        Effect.flatMap(change(Sql.requestResign, [name, String(token)]), (rows) =>
           Effect.as(rows.length > 0 ? notify(name) : Effect.void, rows.length > 0))
       ),
     changed: (name) => Effect.zipRight(store.connections.listen, hints.changed(name))

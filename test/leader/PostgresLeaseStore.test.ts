@@ -18,9 +18,6 @@ beforeAll(async () => {
     Effect.gen(function*() {
       server = yield* Postgres.startPostgres()
       pooler = yield* Postgres.startPgbouncer(server)
-      yield* server.sql(
-        "CREATE ROLE serial LOGIN SUPERUSER; ALTER ROLE serial SET default_transaction_isolation = serializable"
-      )
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )
 })
@@ -40,9 +37,4 @@ leaseStoreContract("a lease in PostgreSQL", {
 leaseStoreContract("a lease in PostgreSQL behind pgbouncer", {
   traits: { ...traits, hasHints: false },
   connect: Effect.suspend(() => connect(pooler.url()))
-}, { scopedLive })
-
-leaseStoreContract("a lease in PostgreSQL for a role whose transactions are serializable", {
-  traits,
-  connect: Effect.suspend(() => connect(server.url({ user: "serial" })))
 }, { scopedLive })

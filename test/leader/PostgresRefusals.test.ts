@@ -7,7 +7,7 @@ import { types } from "pg"
 import { type LeaseStore, type StoreError, StoreFailed, StoreRefused } from "../../src/leader/LeaseStore.ts"
 import { classify } from "../../src/leader/PostgresErrors.ts"
 import * as PostgresLeaseStore from "../../src/leader/PostgresLeaseStore.ts"
-import * as Table from "../../src/leader/PostgresTable.ts"
+import * as Sql from "../../src/leader/PostgresSql.ts"
 import { canBind } from "../fixtures/net.ts"
 import * as Postgres from "../fixtures/postgres.ts"
 import { shared } from "../fixtures/sharedResource.ts"
@@ -138,7 +138,7 @@ describe("a right that is missing", () => {
       const absent = failure(yield* Effect.either(store.look("a")))
       assertRefused(absent, /permission denied for database empty_\d+: run CREATE SCHEMA .*; GRANT .* TO "App one"/)
       // Only the table, without rights on it.
-      yield* server.sql(Table.createTable, database)
+      yield* server.sql(Sql.createTable, database)
       const closed = failure(yield* Effect.either(store.look("a")))
       assertRefused(closed, /permission denied for schema gateway_lock: run GRANT USAGE/)
       yield* server.sql(`GRANT USAGE ON SCHEMA gateway_lock TO "App one"`, database)
