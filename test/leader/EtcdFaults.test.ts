@@ -16,13 +16,15 @@ const { base64 } = Etcd
 
 const connect = (url: string, options: Partial<EtcdLeaseStore.EtcdOptions> = {}) =>
   Effect.map(
-    Layer.build(Layer.provide(EtcdLeaseStore.layerEtcd({ url, ...options }), FetchHttpClient.layer)),
+    Layer.build(
+      Layer.provide(EtcdLeaseStore.layerEtcd({ url, attemptTimeout: "20 seconds", ...options }), FetchHttpClient.layer)
+    ),
     Context.get(LeaseStore)
   )
 
 const diagnose = (url: string) =>
   Effect.provide(
-    Effect.map(EtcdLeaseStore.diagnose({ url }), (findings) =>
+    Effect.map(EtcdLeaseStore.diagnose({ url, attemptTimeout: "20 seconds" }), (findings) =>
       findings.map(({ message, severity }) => `${severity} ${message}`)),
     FetchHttpClient.layer
   )
