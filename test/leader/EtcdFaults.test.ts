@@ -214,7 +214,10 @@ describe("a lease in an etcd with authentication", () => {
       for (const [url, expected] of refusals) assert.match(yield* outcome((yield* connect(url)).look("a")), expected)
       const other = yield* connect(reader)
       assert.isTrue(Option.isSome(yield* other.look("a")))
-      assert.match(yield* outcome(other.create(claimOf("b"))), /^StoreRefused .*permission denied/)
+      assert.match(
+        yield* outcome(other.create(claimOf("b"))),
+        /^StoreRefused .*permission denied: run etcdctl role add .* readwrite gateway-lock\/ --prefix; etcdctl user grant-role reader gateway-lock$/
+      )
       const foreign = yield* connect(gateway, { prefix: "elsewhere/" })
       assert.match(yield* outcome(foreign.look("a")), /^StoreRefused .*permission denied/)
     }))
