@@ -46,6 +46,8 @@ interface State {
   readonly client: HttpClient.HttpClient
   readonly url: EtcdUrl
   readonly endpointTimeout: Duration.Duration
+  /** The commands that give the missing rights. */
+  readonly advice: string
   /** The index of the endpoint that answered last. */
   preferred: number
   token: string | undefined
@@ -164,8 +166,9 @@ const ask = <A, I>(
         }))
   )
 
-const toStoreError = (endpoint: string, { cause, kind, reason }: Fault): StoreError => {
-  const fields = { reason: `${hostOf(endpoint)}: ${reason}`, ...(cause === undefined ? {} : { cause }) }
+const toStoreError = (state: State, endpoint: string, { cause, code, kind, reason }: Fault): StoreError => {
+  const advice = code === EtcdAnswer.codes.permissionDenied ? `: run ${state.advice}` : ""
+  const fields = { reason: `${hostOf(endpoint)}: ${reason}${advice}`, ...(cause === undefined ? {} : { cause }) }
   return kind === "refused" ? new StoreRefused(fields) : new StoreFailed(fields)
 }
 
@@ -193,11 +196,11 @@ const call = <A, I>(
       Effect.onInterrupt(() => Effect.sync(() => moveOn(state, at))),
       Effect.catchAll((fault) => {
         if (fault.kind === "token" && !hasRenewedToken) return call(state, path, body, answer, left, true)
-        if (fault.kind !== "endpoint") return toStoreError(endpoint, fault)
+        if (fault.kind !== "endpoint") return toStoreError(state, endpoint, fault)
         moveOn(state, at)
         return left > 1
           ? call(state, path, body, answer, left - 1, hasRenewedToken)
-          : toStoreError(endpoint, fault)
+          : toStoreError(state, endpoint, fault)
       })
     )
   })
@@ -224,7 +227,7 @@ const parseLines = <R>(
 const lines = (state: State, path: string, body: unknown): Stream.Stream<unknown, StoreError> =>
   Stream.unwrap(Effect.gen(function*() {
     const endpoint = state.url.endpoints[state.preferred] ?? ""
-    const failed = (fault: Fault) => toStoreError(endpoint, fault)
+    const failed = (fault: Fault) => toStoreError(state, endpoint, fault)
     const token = yield* Effect.mapError(tokenFor(state, endpoint), failed)
     const response = yield* Effect.mapError(open(state, endpoint, path, body, token), failed)
     const bytes = Stream.mapError(response.stream, (error) => unreachable(reasonOf(error), error))
@@ -244,7 +247,8 @@ const lines = (state: State, path: string, body: unknown): Stream.Stream<unknown
 /** Prepares requests to a cluster. Sends none yet. */
 export const make = (
   url: EtcdUrl,
-  endpointTimeout: Duration.Duration
+  endpointTimeout: Duration.Duration,
+  advice: string
 ): Effect.Effect<EtcdGateway, never, HttpClient.HttpClient> =>
   Effect.map(HttpClient.HttpClient, (client) => {
     const state: State = {
@@ -252,6 +256,7 @@ export const make = (
       client: HttpClient.withTracerDisabledWhen(client, () => true),
       url,
       endpointTimeout,
+      advice,
       preferred: 0,
       token: undefined
     }

@@ -39,6 +39,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import { shellWord } from "../internal/shellWord.ts"
 import * as EtcdAnswer from "./EtcdAnswer.ts"
 import * as EtcdDiagnosis from "./EtcdDiagnosis.ts"
 import * as EtcdGateway from "./EtcdGateway.ts"
@@ -177,13 +178,24 @@ const defaultPrefix = "gateway-lock/"
 /** The share of an attempt that one member gets. */
 const share = 0.45
 
-const prepare = ({ attemptTimeout = defaults.attemptTimeout, url }: EtcdOptions) =>
+/** The commands with which the root user of etcd gives the rights to the user of the URL. */
+const grantCommands = ({ credentials }: EtcdUrl.EtcdUrl, prefix: string): string => {
+  const user = Option.match(credentials, { onNone: () => "<user>", onSome: ({ name }) => shellWord(name) })
+  return [
+    "etcdctl role add gateway-lock",
+    `etcdctl role grant-permission gateway-lock readwrite ${shellWord(prefix)} --prefix`,
+    `etcdctl user grant-role ${user} gateway-lock`
+  ].join("; ")
+}
+
+const prepare = ({ attemptTimeout = defaults.attemptTimeout, prefix = defaultPrefix, url }: EtcdOptions) =>
   Effect.gen(function*() {
     const parsed = yield* Effect.mapError(
       EtcdUrl.parse(Redacted.isRedacted(url) ? Redacted.value(url) : url),
       (problem) => new StoreRefused({ reason: `the URL of etcd is not valid: ${problem}` })
     )
-    return { parsed, gateway: yield* EtcdGateway.make(parsed, Duration.times(attemptTimeout, share)) }
+    const advice = grantCommands(parsed, prefix)
+    return { parsed, gateway: yield* EtcdGateway.make(parsed, Duration.times(attemptTimeout, share), advice) }
   })
 
 const make = (options: EtcdOptions) =>

@@ -16,13 +16,15 @@ const { base64 } = Etcd
 
 const connect = (url: string, options: Partial<EtcdLeaseStore.EtcdOptions> = {}) =>
   Effect.map(
-    Layer.build(Layer.provide(EtcdLeaseStore.layerEtcd({ url, ...options }), FetchHttpClient.layer)),
+    Layer.build(
+      Layer.provide(EtcdLeaseStore.layerEtcd({ url, attemptTimeout: "20 seconds", ...options }), FetchHttpClient.layer)
+    ),
     Context.get(LeaseStore)
   )
 
 const diagnose = (url: string) =>
   Effect.provide(
-    Effect.map(EtcdLeaseStore.diagnose({ url }), (findings) =>
+    Effect.map(EtcdLeaseStore.diagnose({ url, attemptTimeout: "20 seconds" }), (findings) =>
       findings.map(({ message, severity }) => `${severity} ${message}`)),
     FetchHttpClient.layer
   )
@@ -212,7 +214,10 @@ describe("a lease in an etcd with authentication", () => {
       for (const [url, expected] of refusals) assert.match(yield* outcome((yield* connect(url)).look("a")), expected)
       const other = yield* connect(reader)
       assert.isTrue(Option.isSome(yield* other.look("a")))
-      assert.match(yield* outcome(other.create(claimOf("b"))), /^StoreRefused .*permission denied/)
+      assert.match(
+        yield* outcome(other.create(claimOf("b"))),
+        /^StoreRefused .*permission denied: run etcdctl role add .* readwrite gateway-lock\/ --prefix; etcdctl user grant-role reader gateway-lock$/
+      )
       const foreign = yield* connect(gateway, { prefix: "elsewhere/" })
       assert.match(yield* outcome(foreign.look("a")), /^StoreRefused .*permission denied/)
     }))

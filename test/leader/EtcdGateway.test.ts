@@ -31,7 +31,7 @@ const storeAt = (
         url: `etcd+http://${options.user ?? ""}${
           hosts.map((host) => typeof host === "number" ? `127.0.0.1:${host}` : host).join(",")
         }`,
-        attemptTimeout: options.attemptTimeout ?? "700 millis"
+        attemptTimeout: options.attemptTimeout ?? "20 seconds"
       }),
       options.client ?? FetchHttpClient.layer
     )),
@@ -90,7 +90,7 @@ describe.each(clients)("a client of etcd's gateway, through %s", (_, client) => 
       const hung = yield* tcpServer((socket) => {
         socket.once("data", () => tries++)
       })
-      const store = yield* storeAt([hung.port, yield* serve(() => empty)], { client })
+      const store = yield* storeAt([hung.port, yield* serve(() => empty)], { client, attemptTimeout: "4 seconds" })
       for (let look = 0; look < 3; look++) assert.isTrue(Option.isNone(yield* store.look("a")))
       assert.strictEqual(tries, 1)
     }))
@@ -142,7 +142,7 @@ describe.each(clients)("a client of etcd's gateway, through %s", (_, client) => 
       })
       const store = yield* storeAt([endless], { client })
       const answer = yield* outcome(store.look("a"))
-      assert.match(answer, /^StoreFailed .*(larger than 4194304 bytes|no answer within 315ms)/)
+      assert.match(answer, /^StoreFailed .*larger than 4194304 bytes/)
       yield* eventually("the end of the connection", Effect.sync(() => isClosed))
       assert.isBelow(sent, 64 * 1024 * 1024)
     }))

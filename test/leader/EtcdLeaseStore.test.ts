@@ -16,7 +16,9 @@ afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 const connect = Effect.suspend(() =>
   Effect.map(
-    Layer.build(Layer.provide(EtcdLeaseStore.layerEtcd({ url: server.url }), FetchHttpClient.layer)),
+    Layer.build(
+      Layer.provide(EtcdLeaseStore.layerEtcd({ url: server.url, attemptTimeout: "20 seconds" }), FetchHttpClient.layer)
+    ),
     Context.get(LeaseStore)
   )
 )
