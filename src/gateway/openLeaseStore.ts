@@ -15,12 +15,12 @@ const postgresql = (url: Redacted.Redacted, { attemptTimeout }: Pick<LeaseTimes,
     ({ layerPostgres }) => layerPostgres({ url, attemptTimeout })
   )
 
-const etcd = (url: Redacted.Redacted) =>
+const etcd = (url: Redacted.Redacted, { attemptTimeout }: Pick<LeaseTimes, "attemptTimeout">) =>
   Effect.map(
     Effect.promise(() =>
       Promise.all([import("../leader/EtcdLeaseStore.ts"), import("@effect/platform/FetchHttpClient")])
     ),
-    ([{ layerEtcd }, http]) => layerEtcd({ url }).pipe(Layer.provide(http.layer))
+    ([{ layerEtcd }, http]) => layerEtcd({ url, attemptTimeout }).pipe(Layer.provide(http.layer))
   )
 
 /** Provides the store. Fails with `StoreRefused` if the URL is wrong. */
@@ -31,5 +31,5 @@ export const openLeaseStore = (
   Layer.unwrapEffect(Effect.suspend(() => {
     const parts = LeaseUrl.parse(Redacted.value(url))
     if (Option.isNone(parts)) return new StoreRefused({ reason: `the URL is not ${LeaseUrl.allowed}` })
-    return parts.value.engine === "postgresql" ? postgresql(url, times) : etcd(url)
+    return parts.value.engine === "postgresql" ? postgresql(url, times) : etcd(url, times)
   }))
