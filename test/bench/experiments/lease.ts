@@ -5,6 +5,8 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { readdirSync, readFileSync } from "node:fs"
@@ -206,7 +208,10 @@ const crowd = (server: Postgres.PostgresServer) =>
       unit: "ms",
       samples: [perSecond]
     })
-  }))
+  })).pipe(
+    // The logs of so many candidates would hide the progress.
+    Logger.withMinimumLogLevel(LogLevel.None)
+  )
 
 const common = (engine: Engine, url: string, runs: number) =>
   Effect.gen(function*() {
