@@ -83,6 +83,7 @@ for (const { name, open, skip } of engines) {
           )
           assert.include(metrics[0]?.body ?? "", `gateway_leader_fencing_token ${token}`)
           assert.match(metrics[0]?.body ?? "", /gateway_lease_renew_seconds_count\{result="renewed"\} \d+/)
+          assert.include(metrics[0]?.body ?? "", "gateway_leadership_lost_total{reason=\"expired\"} 0")
           const stopped = yield* Clock.currentTimeMillis
           const ended = yield* Gateways.stop(leader)
           assert.strictEqual(ended.code, 0, ended.stderr)
