@@ -31,7 +31,7 @@ describe("a server that crashes", () => {
         const server = yield* startServer()
         yield* server.sql("ALTER DATABASE postgres SET synchronous_commit = off")
         const lease = yield* newLease(server, patient)
-        const { journal, leader, next, term } = yield* Programs.pair(hosts, lease, { work: "ends" })
+        const { journal, leader, next } = yield* Programs.pair(hosts, lease, { work: "ends" })
         for (let crash = 0; crash < 2; crash++) {
           const since = Journal.now()
           yield* server.crash
