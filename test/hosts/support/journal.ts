@@ -4,8 +4,10 @@
  */
 import { assert } from "@effect/vitest"
 import { Cause, Effect, type Scope } from "effect"
+import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
+import { inject } from "vitest"
 import * as Gateways from "../../e2e/support/gateways.ts"
 
 /** The work of one host with one token. The times are in milliseconds. */
@@ -127,13 +129,6 @@ export const open: Effect.Effect<Journal, never, Scope.Scope> = Effect.gen(funct
   }
 })
 
-const measured: Array<string> = []
-
-/** Notes a time that was measured, for the summary of a file. */
+/** Notes a time that was measured, for the summary after all tests. */
 export const note = (what: string, millis: number): Effect.Effect<void> =>
-  Effect.sync(() => {
-    measured.push(`${what}: ${Math.round(millis)} ms`)
-  })
-
-/** All notes since the last summary. */
-export const summary = (): string => measured.splice(0).join("\n")
+  Effect.sync(() => Fs.appendFileSync(inject("summary"), `${what}: ${Math.round(millis)} ms\n`))

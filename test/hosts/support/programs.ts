@@ -61,6 +61,8 @@ export interface Lease {
   readonly times: Times
   /** More environment variables of the program. */
   readonly env?: Readonly<Record<string, string>> | undefined
+  /** The path of another program than the one under test. */
+  readonly main?: string | undefined
 }
 
 const environment = ({ env, name, times, url }: Lease): Record<string, string> => ({
@@ -87,6 +89,7 @@ export const exec = (host: Host, journal: Journal.Journal, lease: Lease, work: W
     return yield* Execs.start(site, words, {
       under: host.under,
       env: environment(lease),
+      ...(lease.main === undefined ? {} : { main: lease.main }),
       flags: ["--ready", "none"],
       patience: "3 minutes"
     })

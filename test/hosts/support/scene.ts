@@ -1,8 +1,7 @@
 /** What the tests of one file share: two hosts, and a PostgreSQL server that both reach. */
 import { assert } from "@effect/vitest"
-import { Console, Effect, Logger, LogLevel } from "effect"
+import { Effect, Logger, LogLevel } from "effect"
 import { randomUUID } from "node:crypto"
-import { afterAll } from "vitest"
 import * as PostgresLeaseStore from "../../../src/leader/PostgresLeaseStore.ts"
 import * as Postgres from "../../fixtures/postgres.ts"
 import { shared } from "../../fixtures/sharedResource.ts"
@@ -14,10 +13,9 @@ import type * as Programs from "./programs.ts"
 /** The reason to skip the tests; `undefined` if they can run. */
 export const skipped = Network.noHosts ?? Postgres.noPgbouncer
 
-/** Makes two hosts for the tests of a file, and prints what they have measured after the last one. */
-export const sharedHosts = () => {
-  afterAll(() => Effect.runPromise(Console.log(Journal.summary())))
-  return shared(
+/** Makes two hosts for the tests of a file. */
+export const sharedHosts = () =>
+  shared(
     skipped,
     Effect.flatMap(
       Network.makeHosts(["a", "b"]),
@@ -25,7 +23,6 @@ export const sharedHosts = () => {
         one === undefined || two === undefined ? Effect.dieMessage("no hosts") : Effect.succeed([one, two] as const)
     )
   )
-}
 
 /** Starts a server that the hosts reach. */
 export const startServer = (settings: Postgres.Settings = {}, env: Readonly<Record<string, string>> = {}) =>
