@@ -12,8 +12,10 @@ const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 
 rmSync(here("dist/program"), { recursive: true, force: true })
 
+const base = { platform: "node", external: ["fs-native-extensions", "pg-native", "pg-cloudflare"] }
+
 const bundle = async (options, output) => {
-  const build = await rolldown({ platform: "node", external: ["fs-native-extensions", "pg-native", "pg-cloudflare"], ...options })
+  const build = await rolldown({ ...base, ...options })
   await build.write(output)
   await build.close()
 }
@@ -33,12 +35,42 @@ const output = {
   chunkFileNames: "[name]-[hash].cjs"
 }
 
+const program = { input: { program: here("src/cli/runProgram.ts") }, preserveEntrySignatures: "allow-extension" }
+
+// One file for all that every start needs: access to a name of another file is slower.
+const everyStart = { name: "program", tags: ["$initial"], priority: 1 }
+
+/** The parts of the program that only a lease needs. */
+const leaseParts = /^\.\/(?:lead|execLead|leader)\.ts$/
+
+/**
+ * Finds the file of each module in a program that cannot use a lease. The parts of a lease share many modules with the server and
+ * with `exec`. Rolldown puts each set of modules that is shared in another way into a file of its own, and a start without a lease
+ * would load all of these files.
+ */
+const filesWithoutLease = async () => {
+  const isExternal = { name: "without-lease", resolveId: { filter: { id: leaseParts }, handler: (id) => ({ id, external: true }) } }
+  const build = await rolldown({ ...base, ...program, plugins: [isExternal, ...plugins] })
+  const { output: files } = await build.generate({ ...output, codeSplitting: { groups: [everyStart] } })
+  await build.close()
+  return new Map(files.flatMap((file) => (file.moduleIds ?? []).map((id) => [id, file.name])))
+}
+
 // The other files import from the program's own, so it exports more than its source does.
-await bundle({ input: { program: here("src/cli/runProgram.ts") }, preserveEntrySignatures: "allow-extension", plugins }, {
+const toOwnFile = { name: "client-in-a-file", resolveId: { filter: { id: /^pg$/ }, handler: () => ({ id: "./pg.cjs", external: true }) } }
+const fileOf = await filesWithoutLease()
+// `service` shares it, and is not in a hurry.
+fileOf.set(here("src/cli/execFlags.ts"), "exec")
+await bundle({ ...program, plugins: [toOwnFile, ...plugins] }, {
   ...output,
-  // One file for all that every start needs: access to a name of another file is slower.
-  codeSplitting: { groups: [{ name: "program", tags: ["$initial"] }] }
+  codeSplitting: {
+    groups: [everyStart, { name: (id) => fileOf.get(id) ?? null, debugName: "without lease", includeDependenciesRecursively: false }]
+  }
 })
+
+// The client of PostgreSQL uses nothing of the program. In the bundle of the program, it would have Rolldown put its own functions
+// into one more file that each start loads.
+await bundle({ input: { pg: fileURLToPath(import.meta.resolve("pg")) } }, { ...output, exports: "named", codeSplitting: false })
 
 await bundle({ input: { entry: here("src/cli/entry.ts") }, plugins: entryPlugins }, output)
 

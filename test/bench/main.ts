@@ -56,11 +56,13 @@ const line = ({ aim, baseline, comparison, met, name, subject, unit }: Measured)
     ? [2, "", " x"]
     : comparison.kind === "absolute"
     ? [1, "p95 ", ` ${unit}`]
+    : comparison.kind === "alone"
+    ? [1, "", ` ${unit}`]
     : [1, comparison.median < 0 ? "" : "+", ` ${unit}`]
   return [
     name,
-    baseline.name,
-    `${baseline.median.toFixed(1)} ${unit} ${quartiles(1, baseline)}`,
+    baseline?.name ?? "-",
+    baseline === null ? "-" : `${baseline.median.toFixed(1)} ${unit} ${quartiles(1, baseline)}`,
     `${subject.median.toFixed(1)} ${unit} ${quartiles(1, subject)}`,
     `${sign}${comparison.median.toFixed(digits)}${suffix} ${quartiles(digits, comparison)}`,
     aim === null ? "-" : describeAim(aim, suffix),

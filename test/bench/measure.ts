@@ -38,13 +38,14 @@ export interface Spread {
 export interface Measured {
   readonly name: string
   readonly unit: Unit
-  readonly baseline: Spread & { readonly name: string }
+  /** `null` if the figure has none. */
+  readonly baseline: Spread & { readonly name: string } | null
   readonly subject: Spread & { readonly name: string }
   /**
    * The comparison of subject and baseline within each pair of samples, because a load on the machine affects both samples of a
-   * pair. For `absolute`, the values of the subject alone.
+   * pair. For `absolute`, the 95th percentile of the subject alone. For `alone`, its median.
    */
-  readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" }
+  readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" | "alone" }
   readonly aim: Aim | null
   readonly met: boolean | null
 }
@@ -88,6 +89,25 @@ export const percentile95 = (options: {
     comparison: { kind: "absolute", median: p95, lowerQuartile: p95, upperQuartile: quantile(sorted, 1) },
     aim: options.aim,
     met: isMet(options.aim, p95)
+  }
+}
+
+/** Makes a line of the table for a figure that has no baseline. Its median is compared with an absolute aim. */
+export const alone = (options: {
+  readonly name: string
+  readonly unit: Unit
+  readonly samples: ReadonlyArray<number>
+  readonly aim?: Aim
+}): Measured => {
+  const values = spread(options.samples)
+  return {
+    name: options.name,
+    unit: options.unit,
+    baseline: null,
+    subject: { name: options.name, ...values },
+    comparison: { kind: "alone", ...values },
+    aim: options.aim ?? null,
+    met: options.aim === undefined ? null : isMet(options.aim, values.median)
   }
 }
 

@@ -3,6 +3,7 @@
  * the experiment that already takes the necessary samples. If no experiment takes them, add an experiment.
  */
 import type { Experiment } from "../program.ts"
+import { lease } from "./lease.ts"
 import { locking } from "./locking.ts"
 import { serving } from "./serving.ts"
 import { idleSockets } from "./sockets.ts"
@@ -21,6 +22,7 @@ export const experiments: Readonly<Record<string, Experiment>> = {
   "lock and unlock": locking,
   "requests per second": throughput,
   "idle WebSockets": idleSockets,
+  "lease": lease,
   "a command under the lock": wrapping,
   "the least that the program does": version
 }

@@ -1,0 +1,277 @@
+/**
+ * Measures gateways with a lease in a real PostgreSQL server and a real etcd: how soon another one leads, how often an idle one asks
+ * the store, and what that costs the server. A store that is not installed is left out.
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import * as Leadership from "../../../src/leader/Leadership.ts"
+import * as PostgresLeaseStore from "../../../src/leader/PostgresLeaseStore.ts"
+import * as Etcd from "../../fixtures/etcd.ts"
+import * as Postgres from "../../fixtures/postgres.ts"
+import { type Aim, alone, measure, type Measured } from "../measure.ts"
+import { BenchFailed, expectEnd, freePort, millis, type NodeProcess, residentMiB, startNode } from "../processes.ts"
+import * as Program from "../program.ts"
+
+/** Short times, so that a takeover after a crash takes some seconds. */
+const times = { duration: 4000, renewInterval: 500, attemptTimeout: 500, renewDeadline: 2500, stopTimeout: 1000 }
+const takeoverBound = times.duration + times.renewInterval + times.attemptTimeout
+
+/** A gateway on a host of its own, as far as its folders and its port go. */
+interface Site {
+  readonly args: ReadonlyArray<string>
+  /** Completes when a process of this site leads, or serves without a lease. */
+  readonly ready: (process: NodeProcess) => Effect.Effect<void, BenchFailed>
+}
+
+const setting = (millis: number): string => `${millis} millis`
+
+const newSite = (url: string | undefined): Effect.Effect<Site, BenchFailed, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.gen(function*() {
+    const folder = yield* Program.temporaryFolder
+    const fs = yield* FileSystem.FileSystem
+    const port = yield* freePort
+    const args = Program.gatewayArgs(folder, port)
+    if (url === undefined) return { args, ready: ({ said }) => said("gateway listening") }
+    const urlFile = join(folder, "lease-url")
+    yield* Effect.mapError(fs.writeFileString(urlFile, url, { mode: 0o600 }), failed)
+    const lease = { urlFile, ...Object.fromEntries(Object.entries(times).map(([name, ms]) => [name, setting(ms)])) }
+    yield* Program.writeFile(join(folder, "gateway.json"), JSON.stringify({ lease }))
+    return { args, ready: ({ said }) => said("leads default with fencing token") }
+  })
+
+const failed = (error: { readonly message: string }): BenchFailed => new BenchFailed({ reason: error.message })
+
+const engineFailed = ({ output, what }: Postgres.EngineFailed): BenchFailed =>
+  new BenchFailed({ reason: `${what}: ${output}` })
+
+const startLeader = (site: Site) => Effect.tap(startNode(site.args), site.ready)
+
+const startCandidate = (site: Site) =>
+  Effect.tap(startNode(site.args), ({ said }) => said("waiting to lead default at"))
+
+/** Ends the leader by a signal, and measures the time until the candidate on another host leads. */
+const takeover = (url: string, signal: "SIGTERM" | "SIGKILL") =>
+  Effect.scoped(Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const [one, two] = [yield* newSite(url), yield* newSite(url)]
+    const leader = yield* startLeader(one)
+    const candidate = yield* startCandidate(two)
+    // The candidate looks, and connects its listener. It says nothing then.
+    yield* Effect.sleep("700 millis")
+    const from = clock.unsafeCurrentTimeNanos()
+    leader.kill(signal)
+    yield* two.ready(candidate)
+    const took = millis(from, clock.unsafeCurrentTimeNanos())
+    yield* expectEnd(leader, signal === "SIGTERM" ? 0 : signal)
+    candidate.kill("SIGTERM")
+    yield* expectEnd(candidate, 0)
+    return took
+  }))
+
+const releaseAim = { PostgreSQL: { most: 50 }, etcd: { most: 50 } } satisfies Record<string, Aim>
+type Engine = keyof typeof releaseAim
+
+const releases = (engine: Engine, url: string, runs: number) =>
+  Effect.map(Effect.replicateEffect(takeover(url, "SIGTERM"), runs), (samples) =>
+    alone({
+      name: `SIGTERM of the leader to a serving candidate, ${engine}`,
+      unit: "ms",
+      samples,
+      aim: releaseAim[engine]
+    }))
+
+const crashes = (engine: Engine, url: string, runs: number) =>
+  Effect.map(Effect.replicateEffect(takeover(url, "SIGKILL"), Math.min(runs, 5)), (samples) =>
+    alone({
+      name: `crash of the leader to a serving candidate, ${engine}, slowest`,
+      unit: "ms",
+      samples: [Math.max(...samples)],
+      aim: { most: takeoverBound }
+    }))
+
+/** Kills a gateway, and measures the time from the start of the next one on its host. */
+const restart = (url: string | undefined) =>
+  Effect.scoped(Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const site = yield* newSite(url)
+    const first = yield* startLeader(site)
+    first.kill("SIGKILL")
+    yield* expectEnd(first, "SIGKILL")
+    const second = yield* startLeader(site)
+    const took = millis(second.startedAt, clock.unsafeCurrentTimeNanos())
+    const memory = yield* residentMiB(second)
+    second.kill("SIGTERM")
+    yield* expectEnd(second, 0)
+    return { took, memory }
+  }))
+
+const restarts = (engine: Engine, url: string, runs: number) =>
+  measure({
+    runs,
+    baseline: { name: "without a lease", sample: restart(undefined) },
+    subject: { name: engine, sample: restart(url) },
+    rows: [
+      {
+        name: `crash to the next start on the same host, ${engine}`,
+        unit: "ms",
+        read: ({ took }) => took,
+        compare: "difference",
+        aim: { most: 200 }
+      },
+      { name: `resident memory of a leader, ${engine}`, unit: "MiB", read: ({ memory }) => memory, compare: "ratio" }
+    ]
+  })
+
+/** One line of the log of PostgreSQL: when, by which process of the server. */
+const statementLine = /^(\d+\.\d+) (\d+) LOG: {2}(?:execute|statement)/gm
+
+/** The statements of each process of the server, as their times in seconds. */
+const statements = (log: string): ReadonlyMap<string, ReadonlyArray<number>> => {
+  const found = new Map<string, Array<number>>()
+  for (const [, at = "", pid = ""] of log.matchAll(statementLine)) {
+    found.set(pid, [...(found.get(pid) ?? []), Number(at)])
+  }
+  return found
+}
+
+/** How many statements a second follow one another, from the first to the last. */
+const rate = (times: ReadonlyArray<number>): number => {
+  const sorted = times.toSorted((a, b) => a - b)
+  return (sorted.length - 1) / ((sorted.at(-1) ?? 0) - (sorted[0] ?? 0))
+}
+
+/** The log file is larger than a process reads at once, so only its end counts: what was written while both gateways were idle. */
+const idle = (server: Postgres.PostgresServer) =>
+  Effect.scoped(Effect.gen(function*() {
+    const log = () => readFileSync(join(server.folder, "data", "log", "postgresql.log"), "utf8")
+    const leader = yield* newSite(server.url())
+    const candidate = yield* newSite(server.url())
+    yield* startLeader(leader)
+    yield* Effect.sleep("2 seconds")
+    // The processes of the server that the leader uses.
+    const ofLeader = new Set(statements(log()).keys())
+    yield* startCandidate(candidate)
+    yield* Effect.sleep("3 seconds")
+    const before = log().length
+    yield* Effect.sleep("10 seconds")
+    const during = [...statements(log().slice(before))]
+    const of = (isOfLeader: boolean) =>
+      rate(during.filter(([pid]) => ofLeader.has(pid) === isOfLeader).flatMap(([, times]) => times))
+    const row = (who: string, perSecond: number) =>
+      alone({
+        name: `statements of an idle ${who}, renew interval ${times.renewInterval} ms`,
+        unit: "per second",
+        samples: [perSecond],
+        aim: { most: 1000 / times.renewInterval }
+      })
+    return [row("leader", of(true)), row("candidate", of(false))]
+  }))
+
+/** The processor time of a server and its processes, in milliseconds. Linux counts it in hundredths of a second. */
+const processorTime = (server: Postgres.PostgresServer): number => {
+  const main = readFileSync(join(server.folder, "data", "postmaster.pid"), "utf8").split("\n")[0]
+  const fields = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
+    try {
+      const text = readFileSync(`/proc/${pid}/stat`, "utf8")
+      return [{ pid, rest: text.slice(text.lastIndexOf(")") + 2).split(" ") }]
+    } catch {
+      // The process has ended since.
+      return []
+    }
+  })
+  return fields
+    .filter(({ pid, rest }) => pid === main || rest[1] === main)
+    .reduce((sum, { rest }) => sum + (Number(rest[11]) + Number(rest[12])) * 10, 0)
+}
+
+const candidates = 100
+const window = 20
+
+/** Measures what candidates cost the server, with the default times. They run in this process, each with a connection of its own. */
+const crowd = (server: Postgres.PostgresServer) =>
+  Effect.scoped(Effect.gen(function*() {
+    const one = Effect.gen(function*() {
+      const store = yield* PostgresLeaseStore.make({ url: server.url() })
+      return yield* Effect.provideService(
+        Leadership.make({ lease: { name: "crowd" } }),
+        Leadership.LeaseStore.LeaseStore,
+        store
+      )
+    })
+    const electionOf = Effect.forkScoped(Effect.mapError(one, failed))
+    yield* Effect.replicateEffect(electionOf, candidates)
+    const leads = Effect.map(
+      server.sql("SELECT holder_id FROM gateway_lock.lease WHERE name = 'crowd' AND renewals > 1"),
+      (rows) => rows.length > 0
+    )
+    yield* leads.pipe(
+      Effect.orElseSucceed(() => false),
+      Effect.repeat(
+        Schedule.intersect(
+          Schedule.spaced("200 millis"),
+          Schedule.recurs(300)
+        ).pipe(Schedule.whileInput((isLed: boolean) => !isLed))
+      )
+    )
+    const before = processorTime(server)
+    yield* Effect.sleep(window * 1000)
+    const perSecond = (processorTime(server) - before) / window
+    return alone({
+      name: `processor time of PostgreSQL a second, ${candidates} candidates for one lease, default times`,
+      unit: "ms",
+      samples: [perSecond]
+    })
+  }))
+
+const common = (engine: Engine, url: string, runs: number) =>
+  Effect.gen(function*() {
+    yield* Console.error(`measuring lease: ${engine}`)
+    const released = yield* releases(engine, url, runs)
+    yield* Console.error(`measuring lease: crashes, ${engine}`)
+    const crashed = yield* crashes(engine, url, runs)
+    yield* Console.error(`measuring lease: restarts, ${engine}`)
+    return [released, crashed, ...yield* restarts(engine, url, runs)]
+  })
+
+const serverSettings = {
+  fsync: "on",
+  logging_collector: "on",
+  log_directory: "log",
+  log_filename: "postgresql.log",
+  log_statement: "all",
+  log_line_prefix: "%n %p "
+}
+
+const onPostgres = (runs: number) =>
+  Effect.gen(function*() {
+    const server = yield* Effect.mapError(Postgres.startPostgres(serverSettings), engineFailed)
+    const rows = yield* common("PostgreSQL", server.url(), runs)
+    yield* Console.error("measuring lease: idle gateways")
+    const asked = yield* idle(server)
+    // Without the log of statements, as usual.
+    yield* Effect.mapError(
+      Effect.zipRight(server.sql("ALTER SYSTEM SET log_statement = 'none'"), server.sql("SELECT pg_reload_conf()")),
+      engineFailed
+    )
+    yield* Console.error("measuring lease: many candidates")
+    return [...rows, ...asked, yield* crowd(server)]
+  })
+
+const onEtcd = (runs: number) =>
+  Effect.gen(function*() {
+    const { url } = yield* Effect.mapError(Etcd.start(), failed)
+    return yield* common("etcd", url, runs)
+  })
+
+export const lease: Program.Experiment = (runs) =>
+  Effect.gen(function*() {
+    const measured: Array<Measured> = []
+    if (Postgres.noPostgres === undefined) measured.push(...yield* Effect.scoped(onPostgres(runs)))
+    if (Etcd.noEtcd === undefined) measured.push(...yield* Effect.scoped(onEtcd(runs)))
+    return measured
+  })
