@@ -37,6 +37,8 @@ export {
   GatewayStatus,
   type GatewayStatusEncoded,
   Health,
+  Lease,
+  type LeaseEncoded,
   Listener,
   Lock,
   type LockEncoded,
@@ -102,6 +104,29 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     supervisor: record.supervisor,
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
+
+/** If another program wrote text that is not a time, the time is left out. */
+const timeOf = (text: string | undefined): Option.Option<DateTime.Utc> =>
+  Option.fromNullable(text).pipe(Option.flatMap(DateTime.make), Option.map(DateTime.toUtc))
+
+/** The lease of a present owner. What a former owner led is over. */
+const describeLease = (
+  state: LockInspection.LockState,
+  owner: LockInspection.Owner | undefined
+): Pick<GatewayStatus, "lease"> => {
+  const lease = state._tag === "Held" || state._tag === "Unknown" ? owner?.record.lease : undefined
+  if (lease === undefined) return {}
+  const { renewedAt, trustedUntil, ...others } = lease
+  const renewed = timeOf(renewedAt)
+  const trusted = timeOf(trustedUntil)
+  return {
+    lease: {
+      ...others,
+      ...(Option.isNone(renewed) ? {} : { renewedAt: renewed.value }),
+      ...(Option.isNone(trusted) ? {} : { trustedUntil: trusted.value })
+    }
+  }
+}
 
 /**
  * Whether the inspected gateway itself holds the lock of the state directory, and not a gateway with another config. This is so if
@@ -185,6 +210,7 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       stateDir: target.stateDir,
       lock: { ...describeLock(target.lockPath, state), ...(yield* inheritors(target.lockPath, state)) },
       ...(owner === undefined ? {} : { owner: yield* describeOwner(owner) }),
+      ...describeLease(state, owner),
       ...(Option.isSome(other)
         ? {
           stateLock: {

@@ -83,7 +83,8 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
           phase: owner.record.phase,
           pidMeaning: owner.holder.pidMeaning,
           network,
-          ready: ready === undefined ? undefined : health
+          ready: ready === undefined ? undefined : health,
+          lease: owner.record.lease
         },
       port: asked?.port.state ?? "unasked",
       unreachable: asked?.unreachable ?? false,
