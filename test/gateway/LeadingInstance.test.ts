@@ -22,7 +22,7 @@ import {
   readiness,
   ready,
   start,
-  wirings
+  type wirings
 } from "../fixtures/leading.ts"
 import { makeHost, noNamespaces, platform, simulated } from "../fixtures/simulated.ts"
 
