@@ -25,7 +25,7 @@ export const describe = (
   const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
     ? [`to check only the port: ${adviceFor(platform).checkUrl(`http://${urlHost(port.host)}:${port.port}/healthz`)}`]
     : []
-  const words = verdict === "running" ? "not verified" : verdictWords(verdict)
+  const words = verdict === "running" || verdict === "standby" ? "not verified" : verdictWords(verdict)
   return printable([`${words}: ${reason}`, ...warnings, ...askAlone].join("; "))
 }
 

@@ -169,7 +169,7 @@ export const judgePort = (
       )
     ]
   }
-  if (verdict === "unhealthy" || (port.state === "stalled" && verdict !== "running")) {
+  if (verdict === "unhealthy" || (port.state === "stalled" && verdict !== "running" && verdict !== "standby")) {
     return [
       error(
         "port",
