@@ -26,6 +26,7 @@ import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import type { LookOptions } from "./askPort.ts"
+import { fromRecord } from "./leaseFromRecord.ts"
 import { describeLock, look, ownerOf, type Target } from "./look.ts"
 import type { GatewayStatus, Owner, Port } from "./StatusModel.ts"
 
@@ -105,27 +106,13 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
 
-/** If another program wrote text that is not a time, the time is left out. */
-const timeOf = (text: string | undefined): Option.Option<DateTime.Utc> =>
-  Option.fromNullable(text).pipe(Option.flatMap(DateTime.make), Option.map(DateTime.toUtc))
-
 /** The lease of a present owner. What a former owner led is over. */
 const describeLease = (
   state: LockInspection.LockState,
   owner: LockInspection.Owner | undefined
 ): Pick<GatewayStatus, "lease"> => {
   const lease = state._tag === "Held" || state._tag === "Unknown" ? owner?.record.lease : undefined
-  if (lease === undefined) return {}
-  const { renewedAt, trustedUntil, ...others } = lease
-  const renewed = timeOf(renewedAt)
-  const trusted = timeOf(trustedUntil)
-  return {
-    lease: {
-      ...others,
-      ...(Option.isNone(renewed) ? {} : { renewedAt: renewed.value }),
-      ...(Option.isNone(trusted) ? {} : { trustedUntil: trusted.value })
-    }
-  }
+  return lease === undefined ? {} : { lease: fromRecord(lease) }
 }
 
 /**

@@ -190,6 +190,8 @@ const watchAll = (
       Effect.forkScoped
     ), { discard: true })
 
+const leaseKinds = { standby: "standby", leader: "leading", lost: "leadership-lost" } as const
+
 /** Whether a change says no more than that a lease was renewed. */
 const isRenewal = (before: OwnerRecord.OwnerRecord, { lease, ...others }: RecordChange): boolean =>
   lease !== undefined && lease.state === before.lease?.state && Object.keys(others).length === 0
@@ -206,6 +208,9 @@ const update = (
     // Renewals follow each other within seconds. A full disk would fill the log with the same warning.
     const log = isRenewal(before, change) ? Effect.logDebug : Effect.logWarning
     if (change.phase !== undefined) yield* history.note(change.phase)
+    if (change.lease !== undefined && change.lease.state !== before.lease?.state) {
+      yield* history.note(leaseKinds[change.lease.state])
+    }
     if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
     // After a loss, the lock file can belong to another owner, so it is not written.
     if (yield* Deferred.isDone(loss)) return false
