@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as RcRef from "effect/RcRef"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { fromRecord } from "../inspect/leaseFromRecord.ts"
 import * as Changing from "../internal/changing.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import { Lifecycle } from "../server/Lifecycle.ts"
@@ -46,6 +47,14 @@ export const heartbeat = Duration.seconds(5)
  * connections end. This time is shorter than `heartbeat`, so that a client sees how the number of open connections goes down.
  */
 const drainingHeartbeat = Duration.seconds(1)
+
+/** The longest time between two frames of a leader, so that a client sees renewals of its lease. */
+const leaderHeartbeat = Duration.seconds(2)
+
+const heartbeatOf = ({ lease, phase }: StatusFrame): Duration.Duration => {
+  if (phase === "draining") return drainingHeartbeat
+  return lease?.state === "leader" ? leaderHeartbeat : heartbeat
+}
 
 /**
  * The minimum time between two searches for other gateways.
@@ -131,6 +140,7 @@ export const make = (
           watching: connections - (yield* client.pending),
           lock: { path: lock.path, enforcement: lock.enforcement, heldSince: lock.heldSince },
           supervisor: { kind: record.supervisor, ...(reason === undefined ? {} : { reason }) },
+          ...(record.lease === undefined ? {} : { lease: fromRecord(record.lease) }),
           history,
           ...(Option.isSome(neighbours) ? { neighbours: neighbours.value } : {})
         }
@@ -147,7 +157,7 @@ export const make = (
           yield* Effect.raceAll([
             history.outdated,
             around.outdated,
-            Effect.sleep(frame.phase === "draining" ? drainingHeartbeat : heartbeat)
+            Effect.sleep(heartbeatOf(frame))
           ])
         }))
       }).pipe(Effect.scoped)

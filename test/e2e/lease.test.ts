@@ -11,6 +11,7 @@ import * as Postgres from "../fixtures/postgres.ts"
 import { unless } from "../fixtures/skips.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Looking from "./support/looking.ts"
 import type * as Processes from "./support/processes.ts"
 
 /** Short times, so that a takeover after a crash takes some seconds. They leave room for a busy machine. */
@@ -91,6 +92,36 @@ for (const { name, open, skip } of engines) {
           // Much less than the lease, which the candidate would have to wait for after a crash.
           assert.isBelow((yield* Clock.currentTimeMillis) - stopped, lease)
           assert.strictEqual(yield* readiness(two), ready)
+        })
+    )
+
+    unless(skip).scopedLive(
+      "status, list and health say who leads and who stands by, and a second start leaves both in control",
+      () =>
+        Effect.gen(function*() {
+          const { url } = yield* open
+          const { leader, one, token, two } = yield* pair(url)
+          const standby = yield* Looking.expectStatus(two, "standby", { writes: true })
+          assert.match(standby.rows["lease"] ?? "", /^default at \S+:\d+\S*, stands by$/)
+          assert.strictEqual(standby.rows["because"], "its owner is healthy and waits to lead default")
+          assert.strictEqual(standby.health, "")
+          assert.deepInclude(standby.status.lease, { name: "default", state: "standby" })
+          const running = yield* Looking.expectStatus(one, "running", { writes: true })
+          assert.match(running.rows["lease"] ?? "", /, leads$/)
+          assert.strictEqual(running.rows["token"], String(token))
+          assert.match(running.rows["renewed"] ?? "", /^\S+Z \((just now|\d+s ago)\)$/)
+          assert.match(running.rows["fence"] ?? "", /^stops leading in \ds unless it renews the lease$/)
+          assert.deepInclude(running.status.lease, { name: "default", state: "leader", fencingToken: String(token) })
+          const { list } = yield* Looking.list(two)
+          const listed = list.gateways.find(({ stateDir }) => stateDir === two.stateDir)
+          assert.deepStrictEqual([listed?.verdict, listed?.lease?.state], ["standby", "standby"])
+          for (const site of [one, two]) {
+            const ensured = yield* Gateways.run(site, { flags: ["--ensure"] })
+            assert.strictEqual(ensured.code, 0, ensured.stderr)
+            const supervised = yield* Gateways.run(site, { env: { GATEWAY_SUPERVISOR: "systemd" } })
+            assert.strictEqual(supervised.code, 78, supervised.stderr)
+          }
+          assert.strictEqual((yield* Gateways.stop(leader)).code, 0)
         })
     )
 
