@@ -16,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import { fromRecord } from "../inspect/leaseFromRecord.ts"
 import * as Changing from "../internal/changing.ts"
 import { LockFile } from "../lock/LockFile.ts"
+import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { Lifecycle } from "../server/Lifecycle.ts"
 import type { ControlProtocol, WatchingClient } from "../server/ServerSocket.ts"
 import { version } from "../Version.ts"
@@ -74,6 +75,25 @@ const encode = Schema.encodeSync(StatusFrame)
 
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
+/** Which gateway this is. `uptime` is shown in whole milliseconds. */
+const instanceOf = (
+  lock: LockFile["Type"],
+  { configPath, host, pid, port, stateDir }: OwnerRecord,
+  { profile }: StatusFeedOptions,
+  uptime: Duration.Duration
+): StatusFrame["instance"] => ({
+  instanceId: lock.instanceId,
+  version,
+  ...(profile === undefined ? {} : { profile }),
+  pid,
+  host,
+  port,
+  configPath,
+  stateDir,
+  startedAt: lock.startedAt,
+  uptime: Duration.millis(Math.floor(Duration.toMillis(uptime)))
+})
+
 /**
  * Makes the handler that the server runs once for each client that watches. The handler sends status frames to that client, and
  * never ends by itself.
@@ -122,18 +142,7 @@ export const make = (
           type: "status",
           version: 1,
           now: yield* DateTime.now,
-          instance: {
-            instanceId: lock.instanceId,
-            version,
-            ...(options.profile === undefined ? {} : { profile: options.profile }),
-            pid: record.pid,
-            host: record.host,
-            port: record.port,
-            configPath: record.configPath,
-            stateDir: record.stateDir,
-            startedAt: lock.startedAt,
-            uptime: Duration.millis(Number(((yield* Clock.currentTimeNanos) - loadedAt) / 1_000_000n))
-          },
+          instance: instanceOf(lock, record, options, Duration.nanos((yield* Clock.currentTimeNanos) - loadedAt)),
           phase: record.phase,
           ...(draining ? { shutdownReason: yield* lifecycle.drainBegan } : {}),
           connections,

@@ -7,17 +7,17 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { short } from "../internal/durationText.ts"
-import { type LeaseStore, StoreRefused } from "../leader/LeaseStore.ts"
-import type { LeaseTimes } from "../leader/LeaseTimes.ts"
-import * as LeaseUrl from "../leader/LeaseUrl.ts"
+import { type LeaseStore, StoreRefused } from "./LeaseStore.ts"
+import type { LeaseTimes } from "./LeaseTimes.ts"
+import * as LeaseUrl from "./LeaseUrl.ts"
 
 const loadPostgres = Effect.tryPromise({
-  try: () => import("../leader/PostgresLeaseStore.ts"),
+  try: () => import("./PostgresLeaseStore.ts"),
   catch: (cause) => new StoreRefused({ reason: "the package pg cannot be loaded; run: npm install pg", cause })
 })
 
 const loadEtcd = Effect.promise(() =>
-  Promise.all([import("../leader/EtcdLeaseStore.ts"), import("@effect/platform/FetchHttpClient")])
+  Promise.all([import("./EtcdLeaseStore.ts"), import("@effect/platform/FetchHttpClient")])
 )
 
 const postgresql = (url: Redacted.Redacted, { attemptTimeout }: Pick<LeaseTimes, "attemptTimeout">) =>
