@@ -205,7 +205,8 @@ describe("a leader", () => {
         const [first, second] = journal.terms
         assert.isBelow((first?.until ?? 0) - slowSince, deadline + 400)
         assert.strictEqual(second?.host, 2)
-        assert.isBelow((second?.from ?? 0) - slowSince, deadline + bound)
+        // A renewal that was sent before the deadline still reaches the server, after the delay.
+        assert.isBelow((second?.from ?? 0) - slowSince, deadline + 2000 + bound)
         journal.judge()
       })
   )
