@@ -303,7 +303,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           disturb("")
           if (store.journal().some(({ what }) => what === "upgrade")) return Effect.void
           isRemoved = true
-          return store.remove(lease)
+          // It waits for fenced writes, which can overlap for long.
+          return Effect.tap(store.remove(lease), () => Effect.sync(() => disturb("")))
         case "ReplaceLocks": {
           const machine = machineOf(what.host)
           return Effect.sync(() => {
