@@ -58,6 +58,15 @@ export const processIdentity: fc.Arbitrary<OwnerRecord.ProcessIdentity> = fc.rec
   pidNamespace: fc.integer({ min: 1 }).map((inode) => `pid:[${inode}]`)
 }, { requiredKeys: ["pid"] })
 
+export const leaseRecord: fc.Arbitrary<OwnerRecord.LeaseRecord> = fc.record({
+  name: text,
+  store: text,
+  state: fc.constantFrom("standby" as const, "leader" as const, "lost" as const),
+  fencingToken: fc.bigInt(0n, 2n ** 63n - 1n).map(String),
+  renewedAt: text,
+  trustedUntil: text
+}, { requiredKeys: ["name", "state"] })
+
 export const ownerRecord: fc.Arbitrary<OwnerRecord.OwnerRecord> = fc.record({
   version: fc.constant(1 as const),
   instanceId: fc.oneof(fc.uuid(), fc.string({ unit: character, minLength: 1 })),
@@ -79,7 +88,8 @@ export const ownerRecord: fc.Arbitrary<OwnerRecord.OwnerRecord> = fc.record({
     fc.constantFrom("none" as const, "port" as const),
     fc.webPath().map((path) => `http:/${path}` as const)
   ),
-  inheritsLock: fc.boolean()
+  inheritsLock: fc.boolean(),
+  lease: leaseRecord
 }, {
   requiredKeys: [
     "version",

@@ -3,6 +3,8 @@
  * late runs alone at the end. A new clone has no recorded durations by which Vitest could order the files.
  */
 export const longFiles = [
+  "lease.test.ts",
+  "exec-lease.test.ts",
   "guard.test.ts",
   "storm.test.ts",
   "promise.test.ts",

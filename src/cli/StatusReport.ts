@@ -1,6 +1,7 @@
 /**
  * Formats the status of a gateway as text and as JSON. Pure.
  */
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -42,6 +43,7 @@ const sgr = { green: 32, yellow: 33, red: 31, grey: 90 } as const
 const colorOf = (verdict: GatewayStatus.Verdict): keyof typeof sgr => {
   switch (verdict) {
     case "running":
+    case "standby":
       return "green"
     case "starting":
     case "draining":
@@ -78,6 +80,29 @@ const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => 
     ...(supervisor === undefined
       ? []
       : [["supervisor", supervisorReason === undefined ? supervisor : `${supervisor} (${supervisorReason})`] as const])
+  ]
+}
+
+const leaseStates = { standby: "stands by", leader: "leads", lost: "has lost its leadership, and ends" } as const
+
+/** When a leader stops by itself. Each renewal moves this moment. */
+const fenceWords = (trustedUntil: DateTime.Utc, now: number): string => {
+  const left = DateTime.toEpochMillis(trustedUntil) - now
+  return left > 0
+    ? `stops leading in ${
+      Duration.format(Duration.millis(Math.max(Math.round(left / 1000) * 1000, 1000)))
+    } unless it renews the lease`
+    : "should have stopped leading: it is stopped, or hangs"
+}
+
+const leaseRows = ({ lease }: Status, now: number): ReadonlyArray<Row> => {
+  if (lease === undefined) return []
+  const { fencingToken, name, renewedAt, state, store, trustedUntil } = lease
+  return [
+    ["lease", `${name}${store === undefined ? "" : ` at ${store}`}, ${leaseStates[state]}`],
+    ...(fencingToken === undefined ? [] : [["token", fencingToken] as const]),
+    ...(renewedAt === undefined ? [] : [["renewed", describeSince(renewedAt, now)] as const]),
+    ...(trustedUntil === undefined ? [] : [["fence", fenceWords(trustedUntil, now)] as const])
   ]
 }
 
@@ -190,6 +215,8 @@ const nextRows = (status: Status, flags: ReadonlyMap<string, string>, platform: 
       return port?.blocked === undefined
         ? [["to start it", command("run")]]
         : [["to check it", command("doctor")]]
+    case "standby":
+      return [["to see the leader", command("leader show")], ["to stop it", command("stop")]]
     case "unhealthy":
       return [["to stop it", command("stop --force")]]
     case "foreign-listener":
@@ -209,6 +236,7 @@ export const rows = (
   platform: string
 ): ReadonlyArray<Row> => [
   ...ownerRows(status, nowMillis),
+  ...leaseRows(status, nowMillis),
   ...serviceRows(status),
   ...portRows(status),
   ...healthRows(status),

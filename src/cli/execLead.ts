@@ -9,14 +9,15 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { toUrl } from "../Address.ts"
 import * as Lead from "../exec/Lead.ts"
-import { openLeaseStore } from "../gateway/openLeaseStore.ts"
 import { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as CommandWatchdog from "../host/CommandWatchdog.ts"
 import { HostFacts } from "../host/HostFacts.ts"
 import * as SelfFence from "../host/SelfFence.ts"
 import * as HighestToken from "../leader/HighestToken.ts"
 import * as HolderText from "../leader/HolderText.ts"
+import * as LeaseInRecord from "../leader/LeaseInRecord.ts"
 import { LeaseStore } from "../leader/LeaseStore.ts"
+import { openLeaseStore } from "../leader/openLeaseStore.ts"
 import type * as LockFile from "../lock/LockFile.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import type { SystemdNotify } from "../supervisor/SystemdNotify.ts"
@@ -69,7 +70,11 @@ export const make = (options: Options): Effect.Effect<AwaitLead, never, FileSyst
       const { location } = Context.get(store, LeaseStore)
       yield* Effect.logInfo(`waiting to lead ${lease.name} at ${location}`)
       yield* systemd.notify(`STATUS=waiting to lead ${lease.name} at ${location}`)
-      return yield* Lead.make({ lease, holder: yield* holderOf(options, lock) }).pipe(
+      return yield* Effect.gen(function*() {
+        const { onChange, saysLeader } = yield* LeaseInRecord.make(lock, { name: lease.name, store: location })
+        const lead = yield* Lead.make({ lease, holder: yield* holderOf(options, lock), onChange })
+        return yield* Effect.as(saysLeader, lead)
+      }).pipe(
         Effect.provide(HighestToken.layerFile(HighestToken.pathBeside(lock.path, location, lease.name))),
         Effect.provide(SelfFence.layer),
         Effect.provide(store),

@@ -25,7 +25,7 @@ export const describe = (
   const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
     ? [`to check only the port: ${adviceFor(platform).checkUrl(`http://${urlHost(port.host)}:${port.port}/healthz`)}`]
     : []
-  const words = verdict === "running" ? "not verified" : verdictWords(verdict)
+  const words = verdict === "running" || verdict === "standby" ? "not verified" : verdictWords(verdict)
   return printable([`${words}: ${reason}`, ...warnings, ...askAlone].join("; "))
 }
 
@@ -34,7 +34,9 @@ export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health"
     const seen = yield* Inspected.inspect(flags, { listeners: false })
     // The verdict `running` alone does not prove that the gateway is healthy. For a system service every user gets this verdict, but
     // only users who may read the lock file of the service can identify the instance that answers.
-    if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
+    // A gateway that waits to lead is healthy too: a restart would not make it lead.
+    const isHealthy = seen.verdict === "running" || seen.verdict === "standby"
+    if (isHealthy && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
     yield* notice(describe(seen, yield* HostPlatform), "ERROR")
     return new Answered({ status: ExitStatus.failure })
   }).pipe(Effect.provide(Inspected.layer))

@@ -22,7 +22,7 @@ import { adviceFor } from "../internal/advice.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
 import * as BadPorts from "../server/BadPorts.ts"
-import type { GatewayConfig } from "../settings/GatewayConfig.ts"
+import { type GatewayConfig, isLeased } from "../settings/GatewayConfig.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
@@ -169,7 +169,7 @@ export const judgePort = (
       )
     ]
   }
-  if (verdict === "unhealthy" || (port.state === "stalled" && verdict !== "running")) {
+  if (verdict === "unhealthy" || (port.state === "stalled" && verdict !== "running" && verdict !== "standby")) {
     return [
       error(
         "port",
@@ -257,8 +257,11 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
     return findings
   })
 
+/** Loaded only if there is a lease, because it loads the code of the lease's store. */
+const leaseAudit = Effect.promise(() => import("./LeaseAudit.ts"))
+
 /**
- * Examines settings, lock folder, locks, port, supervisor and systemd units. Never fails: a check that cannot be made is
+ * Examines settings, lock folder, locks, port, lease, supervisor and systemd units. Never fails: a check that cannot be made is
  * reported as a finding.
  *
  * @example
@@ -289,7 +292,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { configName, configPath, health, host, port, profile, stateDir } = config
     const unit = serviceNames("systemd", profile).name
     // These three effects run concurrently, because each of them waits for other processes or for the network.
-    const [status, verdict, units] = yield* Effect.all([
+    const [status, verdict, units, lease] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, health, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
       platform === "linux"
@@ -298,6 +301,9 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
           health,
           install: (scope) => command(scope === "system" ? "service install --system" : "service install")
         })
+        : Effect.succeed([]),
+      isLeased(config.lease)
+        ? Effect.flatMap(leaseAudit, ({ checkStore }) => checkStore(config.lease, platform))
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
     const exec = yield* ExecAudit.gather(status)
@@ -324,6 +330,10 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
       ...(yield* checkLeftovers(status, stateDir)),
       ...judged.port,
       ...checkPortNumber(port, start),
+      ...lease,
+      ...(isLeased(config.lease) || status.lease !== undefined
+        ? (yield* leaseAudit).judgeOwner(status, config.lease, command)
+        : []),
       ok("supervisor", `a start from here would detect: ${verdict.kind} (${verdict.reason})`),
       ...units
     ]

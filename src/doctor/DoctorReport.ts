@@ -20,6 +20,7 @@ export const Check = Schema.Literal(
   "leftovers",
   "clock",
   "port",
+  "lease",
   "supervisor",
   "unit"
 )

@@ -254,7 +254,11 @@ export const judgePort = (
   const url = toUrl(port)
   const who = [...new Set(port.listeners.map(described))].join(", ")
   const listens = port.listeners.some(({ isOwner }) => isOwner)
-  if (verdict === "foreign-listener") {
+  const waitsToLead = verdict === "standby"
+  if (waitsToLead && port.state === "free") {
+    return [ok("port", `${url} is free; the command starts once this host leads`)]
+  }
+  if (verdict === "foreign-listener" || waitsToLead) {
     return [
       error(
         "port",

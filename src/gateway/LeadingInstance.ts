@@ -27,6 +27,7 @@ import * as DeathProof from "../leader/DeathProof.ts"
 import * as HighestToken from "../leader/HighestToken.ts"
 import * as HolderText from "../leader/HolderText.ts"
 import * as Leadership from "../leader/Leadership.ts"
+import * as LeaseInRecord from "../leader/LeaseInRecord.ts"
 import type * as LeaseStore from "../leader/LeaseStore.ts"
 import * as LeaseTimes from "../leader/LeaseTimes.ts"
 import * as LockFile from "../lock/LockFile.ts"
@@ -230,10 +231,12 @@ const proof =
         && Option.exists(HolderText.placeOf(former), (former) => DeathProof.provesDeath(place, former))
     )
 
+const leaseName = ({ lease, profile }: LeadingOptions): string => lease?.name ?? profile ?? defaultProfile
+
 const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candidate["lead"] =>
   Effect.gen(function*() {
     const lock = yield* LockFile.LockFile
-    const name = options.lease?.name ?? options.profile ?? defaultProfile
+    const name = leaseName(options)
     const { stopTimeout } = Either.getOrElse(LeaseTimes.fromOptions(options.lease), () => LeaseTimes.defaults)
     const store = yield* Leadership.LeaseStore.LeaseStore
     const fence = yield* Effect.mapError(moveFence(stopTimeout), (error) =>
@@ -241,13 +244,14 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
     const { holder, place } = yield* describe(serving)
     yield* LeaseMetrics.register
     const count = measure(serving.lifecycle)
+    const inRecord = yield* LeaseInRecord.make(lock, { name, store: store.location })
     yield* Effect.logInfo(`waiting to lead ${name} at ${store.location}`)
     const leadership = yield* Leadership.make({
       lease: { ...options.lease, name },
       holder,
       // The fence first: nothing that a metric does may delay it.
       onChange: (state) =>
-        Effect.zipRight(fence.onChange(state), count(state)),
+        Effect.all([fence.onChange(state), count(state), inRecord.onChange(state)], { discard: true }),
       provesDeath: proof(serving, place)
     }).pipe(
       Effect.provide(HighestToken.layerFile(HighestToken.pathBeside(lock.path, store.location, name))),
@@ -261,6 +265,7 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
     )
     // Added after the leadership, so that it runs before the lease is released: the app has ended by then.
     yield* Effect.addFinalizer(() => fence.disarm)
+    yield* inRecord.saysLeader
     yield* serving.lifecycle.setLeadership("held")
     yield* watch(serving, leadership, losing, stopTimeout)
     // Without the host lock, another gateway of this host may start and wait for the same lease.
@@ -285,6 +290,9 @@ export const candidate = (
       lost: yield* Deferred.make<never, LeadershipLost>(),
       watchers: yield* Ref.make(0)
     }
+    // Before the port is bound, so that no reader of the record takes this gateway for one that works.
+    const { update } = yield* LockFile.LockFile
+    yield* update({ lease: { name: leaseName(options), state: "standby" } })
     const serving = yield* build(options, { lost: awaitLoss(losing) })
     return { context: serving.context, lead: lead(options, serving, losing) }
   })

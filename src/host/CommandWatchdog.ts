@@ -2,7 +2,7 @@
  * Watches over the command of `gateway exec` with a lease, from a process of its own. If the wrapper is killed, or stopped for so
  * long that its lease is over, it can no longer stop its command. The watchdog then kills the command and all that it has started.
  */
-// The watchdog inherits PATH alone from the environment of this process.
+// A child inherits the environment of this process, not the values of a `ConfigProvider`.
 // @effect-diagnostics processEnv:off
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { uptime } from "node:os"
 import type { Duplex, Writable } from "node:stream"
+import { inherited } from "../internal/child.ts"
 import type { StartedChild } from "./ChildProgram.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
@@ -86,7 +87,7 @@ const launch = (isJson: boolean): Effect.Effect<Started, WatchdogFailed> =>
       const child = spawn(process.execPath, ["-", "gateway exec watchdog"], {
         detached: true,
         cwd: "/",
-        env: process.env["PATH"] === undefined ? {} : { PATH: process.env["PATH"] },
+        env: inherited(process.env),
         stdio: ["pipe", "pipe", "inherit", "pipe"]
       })
       child.on("error", (cause) => fail("could not be started", cause))

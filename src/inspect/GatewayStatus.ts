@@ -26,6 +26,7 @@ import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import type { LookOptions } from "./askPort.ts"
+import { fromRecord } from "./leaseFromRecord.ts"
 import { describeLock, look, ownerOf, type Target } from "./look.ts"
 import type { GatewayStatus, Owner, Port } from "./StatusModel.ts"
 
@@ -37,6 +38,8 @@ export {
   GatewayStatus,
   type GatewayStatusEncoded,
   Health,
+  Lease,
+  type LeaseEncoded,
   Listener,
   Lock,
   type LockEncoded,
@@ -102,6 +105,15 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     supervisor: record.supervisor,
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
+
+/** The lease of a present owner. What a former owner led is over. */
+const describeLease = (
+  state: LockInspection.LockState,
+  owner: LockInspection.Owner | undefined
+): Pick<GatewayStatus, "lease"> => {
+  const lease = state._tag === "Held" || state._tag === "Unknown" ? owner?.record.lease : undefined
+  return lease === undefined ? {} : { lease: fromRecord(lease) }
+}
 
 /**
  * Whether the inspected gateway itself holds the lock of the state directory, and not a gateway with another config. This is so if
@@ -185,6 +197,7 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       stateDir: target.stateDir,
       lock: { ...describeLock(target.lockPath, state), ...(yield* inheritors(target.lockPath, state)) },
       ...(owner === undefined ? {} : { owner: yield* describeOwner(owner) }),
+      ...describeLease(state, owner),
       ...(Option.isSome(other)
         ? {
           stateLock: {

@@ -13,6 +13,7 @@ import { optional } from "../internal/optional.ts"
  *
  * - `running`: the lock is held, and its owner answers and is healthy. If the owner's record has a rule for its health, that rule
  *   decides instead.
+ * - `standby`: the owner holds the lock, is healthy, and waits to lead the gateways of several hosts.
  * - `starting`: the owner holds the lock and does not serve yet.
  * - `draining`: the owner holds the lock and is shutting down.
  * - `unhealthy`: the owner holds the lock and should serve, but does not answer or reports that it is not healthy.
@@ -26,6 +27,7 @@ import { optional } from "../internal/optional.ts"
  */
 export const Verdict = Schema.Literal(
   "running",
+  "standby",
   "starting",
   "draining",
   "unhealthy",
@@ -234,6 +236,43 @@ const healthFields = {
 export const Health: Schema.Schema<Health> = Schema.Struct(healthFields)
 
 /**
+ * The lease by which the owner leads, or waits to lead, the gateways of several hosts. The owner itself says so in its lock file. To
+ * ask the store, use `gateway leader show`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lease extends Schema.Struct.Type<typeof leaseFields> {}
+
+/**
+ * `Lease` as JSON. Times are ISO 8601, in UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LeaseEncoded extends Schema.Struct.Encoded<typeof leaseFields> {}
+
+const leaseFields = {
+  name: Schema.String,
+  /** The address of the store, without credentials. Absent until the owner has opened the store. */
+  store: optional(Schema.String),
+  /** `standby`: waits to lead. `leader`: leads. `lost`: has lost its leadership and ends. */
+  state: Schema.Literal("standby", "leader", "lost"),
+  /** The fencing token of the leadership, as a decimal number. */
+  fencingToken: optional(Schema.String),
+  /** When the last renewal that succeeded was sent. */
+  renewedAt: optional(Schema.DateTimeUtc),
+  /** When the owner stops leading unless it renews before. A time in the past means that the owner is stopped or hangs. */
+  trustedUntil: optional(Schema.DateTimeUtc)
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Lease: Schema.Schema<Lease, LeaseEncoded> = Schema.Struct(leaseFields)
+
+/**
  * A systemd system unit that runs a gateway, as opposed to a unit of one user's service manager.
  *
  * @since 0.1.0
@@ -325,6 +364,8 @@ const fields = {
   lock: Lock,
   /** The owner that holds the lock, or the former owner that left the lock file. Absent if there is no readable record. */
   owner: optional(Owner),
+  /** Set if a process holds the lock, and its record names a lease. */
+  lease: optional(Lease),
   /** The state directory's lock, if a gateway of another config holds it. That gateway prevents this one from starting. */
   stateLock: optional(StateLock),
   /**

@@ -10,6 +10,7 @@ import type { Ready } from "../GatewayLockError.ts"
 import { listenersAt, type PortListeners, PortOwners } from "../host/PortOwners.ts"
 import { type Network, ProcessTable } from "../host/ProcessTable.ts"
 import type * as LockInspection from "../lock/LockInspection.ts"
+import * as OwnerRecord from "../lock/OwnerRecord.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
 import { listenersOf, whoseListener } from "../ready/OwnerProcesses.ts"
@@ -103,7 +104,13 @@ const describeReady = (
   listener: ReadyRule.Evidence["listener"],
   status: number | undefined
 ): Health => {
-  const { detail, healthy } = ReadyRule.judge({ rule, phase: owner.record.phase, listener, status })
+  const { detail, healthy } = ReadyRule.judge({
+    rule,
+    phase: owner.record.phase,
+    listener,
+    status,
+    awaitsLease: OwnerRecord.awaitedLease(owner.record)
+  })
   return {
     healthy,
     identity: healthy || listener === "owner" ? "owner" : listener === "other" ? "other" : "unknown",

@@ -5,7 +5,7 @@
  */
 import type { Holder } from "../GatewayLockError.ts"
 import type { Network } from "../host/ProcessTable.ts"
-import type { Phase } from "../lock/OwnerRecord.ts"
+import type { LeaseRecord, Phase } from "../lock/OwnerRecord.ts"
 import type * as ReadyRule from "../ready/ReadyRule.ts"
 import type { Health, Lock, Port, Verdict } from "./StatusModel.ts"
 
@@ -27,6 +27,8 @@ export interface Evidence {
     readonly network: Network
     /** Whether the owner is healthy by the rule in its record. `undefined` if the record has no such rule. */
     readonly ready?: ReadyRule.Judgement | undefined
+    /** The lease by which the owner leads, or waits to lead. */
+    readonly lease?: Pick<LeaseRecord, "name" | "state"> | undefined
   } | undefined
   /** What answers on the port. `unasked` if no address is known. */
   readonly port: Port["state"] | "unasked"
@@ -68,6 +70,20 @@ const isOccupied = ({ listener, port }: Evidence): boolean =>
 
 const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, but does not hold this lock`)
 
+/** The verdict on an owner that is healthy. Its lease says whether it works, or waits to lead. */
+const judgeHealthy = (lease: NonNullable<Evidence["owner"]>["lease"], reason: string): Judgement => {
+  switch (lease?.state) {
+    case undefined:
+      return judged("running", reason)
+    case "leader":
+      return judged("running", `${reason}, and leads ${lease.name}`)
+    case "standby":
+      return judged("standby", `its owner is healthy and waits to lead ${lease.name}`)
+    case "lost":
+      return judged("draining", `its owner has lost its leadership of ${lease.name} and ends`)
+  }
+}
+
 const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
   const { detail, port, unreachable } = evidence
   if (phase === "draining") return judged("draining", "its owner is shutting down")
@@ -97,12 +113,14 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
 /** The verdict on an owner that holds the lock, and whose record has a rule for its health. */
 const judgeReady = (
   { detail, listener, port, unreachable }: Evidence,
-  { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>,
+  { lease, network, phase, pidMeaning }: NonNullable<Evidence["owner"]>,
   ready: ReadyRule.Judgement
 ): Judgement => {
   if (phase === "draining") return judged("draining", "its owner is shutting down")
+  // The rule is for the command, which such an owner ends or has not started.
+  if (lease?.state === "standby" || lease?.state === "lost") return judgeHealthy(lease, ready.detail)
   if (phase === "starting") return judged("starting", "its owner holds the lock and is not ready yet")
-  if (ready.healthy) return judged("running", `the owner holds the lock and is healthy: ${ready.detail}`)
+  if (ready.healthy) return judgeHealthy(lease, `the owner holds the lock and is healthy: ${ready.detail}`)
   const isFree = port === "free" || port === "unasked"
   if (!isFree && listener === "other") return foreign(detail)
   // A port or a process that cannot be seen from here proves nothing about the owner.
@@ -114,6 +132,8 @@ const judgeReady = (
  * Derives the verdict from lock, port and health. Pure.
  *
  * If a process holds the lock and its record has a rule for its health, that rule and the phase in the record decide.
+ *
+ * A healthy owner that waits for a lease gets the verdict `standby` instead of `running`.
  *
  * If the instance that answers on the port has the instance id of the lock's record, it is the owner, whatever its pid. The
  * verdict then follows from the phase in the record and the health. If no process holds the lock, the verdict on such an owner is
@@ -132,7 +152,7 @@ export const judge = (evidence: Evidence): Judgement => {
       return judged("unknown", "the recorded instance answers, but does not hold this lock: its lock file was replaced")
     }
     if (owner?.phase === "draining") return judged("draining", "its owner is shutting down")
-    if (healthy) return judged("running", "the owner of the lock answers and is healthy")
+    if (healthy) return judgeHealthy(owner?.lease, "the owner of the lock answers and is healthy")
     return owner?.phase === "starting"
       ? judged("starting", "its owner holds the lock and does not serve yet")
       : judged("unhealthy", detail)

@@ -83,7 +83,8 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
           phase: owner.record.phase,
           pidMeaning: owner.holder.pidMeaning,
           network,
-          ready: ready === undefined ? undefined : health
+          ready: ready === undefined ? undefined : health,
+          lease: owner.record.lease
         },
       port: asked?.port.state ?? "unasked",
       unreachable: asked?.unreachable ?? false,
@@ -100,6 +101,7 @@ const pidMeaningOf = (state: LockInspection.LockState) => ownerOf(state)?.holder
 const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState): boolean => {
   const [one, other] = [ownerOf(a)?.record, ownerOf(b)?.record]
   return a._tag === b._tag && one?.instanceId === other?.instanceId && one?.phase === other?.phase
+    && one?.lease?.state === other?.lease?.state
 }
 
 /**
@@ -115,12 +117,13 @@ export const look = (target: Target) =>
       Effect.provideService(Patience, Duration.zero)
     )
     const seen = yield* lookOnce(target, before)
-    if (seen.verdict === "running" && seen.owner?.holder.pidMeaning !== "Unknown") return seen
+    const isHealthy = seen.verdict === "running" || seen.verdict === "standby"
+    if (isHealthy && seen.owner?.holder.pidMeaning !== "Unknown") return seen
     const after = yield* LockInspection.inspect(target.lockPath)
     if (!isSameMoment(seen.state, after)) return yield* lookOnce(target, after)
     if (pidMeaningOf(seen.state) === pidMeaningOf(after)) return seen
-    // `running` means that the owner itself answers. So the verdict stays the same if only `pidMeaning` has changed.
-    return seen.verdict === "running"
+    // A healthy owner answers itself. So the verdict stays the same if only `pidMeaning` has changed.
+    return isHealthy
       ? { ...seen, state: after, owner: ownerOf(after) }
       : yield* lookOnce(target, after)
   })

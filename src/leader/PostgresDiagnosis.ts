@@ -98,6 +98,10 @@ const missingTable = (row: Row, role: string): PostgresFinding =>
       remedy: `${Sql.createTable}; ${Table.grantTo(role)}`
     }
 
+/** The SQL that a text about the table names. */
+const sqlIn = (problem: string): string | undefined =>
+  /(?:ALTER|DROP) TABLE gateway_lock\.lease(?: ADD UNIQUE \(name, fencing_token\)| SET LOGGED)?/.exec(problem)?.[0]
+
 const ofTable = (row: Row, role: string): Findings => {
   if (row["has_table"] !== "t") return [missingTable(row, role)]
   const problem = Table.shapeProblem(row)
@@ -106,7 +110,7 @@ const ofTable = (row: Row, role: string): Findings => {
   return [
     ...(problem === undefined
       ? [{ severity: "ok" as const, message: "table gateway_lock.lease exists" }]
-      : [{ severity: "error" as const, message: problem }]),
+      : [{ severity: "error" as const, message: problem, remedy: sqlIn(problem) }]),
     ...(missing.length === 0 ? [] : [{
       severity: "error" as const,
       message: `role ${role} lacks ${missing.join(", ")} for gateway_lock.lease`,

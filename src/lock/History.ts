@@ -20,6 +20,7 @@ export type { Current } from "../internal/changing.ts"
  * - `rewritten`: another program overwrote the record in a lock file, and the gateway wrote it again.
  * - `unavailable`: a lock file was lost, and the gateway could not acquire it again yet.
  * - `lost`: the gateway lost the lock permanently.
+ * - `standby`, `leading`, `leadership-lost`: with a lease, the gateway waits to lead, leads, or has lost its leadership.
  *
  * @since 0.1.0
  * @category models
@@ -33,7 +34,10 @@ export const Kind = Schema.Literal(
   "regained",
   "rewritten",
   "unavailable",
-  "lost"
+  "lost",
+  "standby",
+  "leading",
+  "leadership-lost"
 )
 
 /**

@@ -80,12 +80,10 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** The current content of both lock files: a record that describes this process as the owner. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
   /**
-   * Changes the phase, the address or the child in the record, so that readers of the lock files see the change. Returns whether
-   * both files have the change. Never fails: if a write fails, the failure is logged. After a loss of the lock, writes nothing.
+   * Changes the phase, the address, the child or the lease in the record, so that readers of the lock files see the change. Returns
+   * whether both files have the change. Never fails: if a write fails, the failure is logged. After a loss of the lock, writes nothing.
    */
-  readonly update: (
-    change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock">>
-  ) => Effect.Effect<boolean>
+  readonly update: (change: RecordChange) => Effect.Effect<boolean>
   /**
    * Runs an effect with the descriptors of both lock files, which stay open until the effect has ended. A child process that
    * inherits them keeps the kernel locks until it closes them or ends, even if this process is killed.
@@ -106,6 +104,16 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** Completes once the lock is found to be lost. */
   readonly whenLost: Effect.Effect<Loss>
 }>() {}
+
+/**
+ * The parts of a record that its owner can change.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RecordChange = Partial<
+  Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock" | "lease">
+>
 
 /**
  * How a lock was lost.
@@ -182,16 +190,27 @@ const watchAll = (
       Effect.forkScoped
     ), { discard: true })
 
+const leaseKinds = { standby: "standby", leader: "leading", lost: "leadership-lost" } as const
+
+/** Whether a change says no more than that a lease was renewed. */
+const isRenewal = (before: OwnerRecord.OwnerRecord, { lease, ...others }: RecordChange): boolean =>
+  lease !== undefined && lease.state === before.lease?.state && Object.keys(others).length === 0
+
 /** Changes the record, and writes it to both files unless the lock is lost. Returns whether both files have the change. */
 const update = (
   { history, locks, record }: LockPair.LockPair,
   loss: Deferred.Deferred<Loss>,
   drainBegan: Ref.Ref<Option.Option<bigint>>,
-  change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock">>
+  change: RecordChange
 ): Effect.Effect<boolean> =>
   Effect.gen(function*() {
-    yield* Ref.update(record, (record) => ({ ...record, ...change }))
+    const before = yield* Ref.getAndUpdate(record, (record) => ({ ...record, ...change }))
+    // Renewals follow each other within seconds. A full disk would fill the log with the same warning.
+    const log = isRenewal(before, change) ? Effect.logDebug : Effect.logWarning
     if (change.phase !== undefined) yield* history.note(change.phase)
+    if (change.lease !== undefined && change.lease.state !== before.lease?.state) {
+      yield* history.note(leaseKinds[change.lease.state])
+    }
     if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
     // After a loss, the lock file can belong to another owner, so it is not written.
     if (yield* Deferred.isDone(loss)) return false
@@ -200,7 +219,7 @@ const update = (
         Effect.as(true),
         Effect.catchAll((error) =>
           Effect.as(
-            Effect.logWarning(`could not update gateway lock ${path}: ${describePlatformError(error)}`),
+            log(`could not update gateway lock ${path}: ${describePlatformError(error)}`),
             false
           )
         )

@@ -12,9 +12,15 @@ import type { Address } from "../Address.ts"
 import { type Holder, Phase, Ready, SupervisorKind } from "../GatewayLockError.ts"
 import { ProcessIdentity, processIdentityFields } from "../host/ProcessIdentity.ts"
 import { optional } from "../internal/optional.ts"
+import * as Lease from "./LeaseRecord.ts"
 
 const Port = Schema.Int.pipe(Schema.between(0, 65535))
 
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export { LeaseRecord } from "./LeaseRecord.ts"
 export { Phase, ProcessIdentity, Ready }
 
 /** If another program wrote text that is not a time, the time is `None`, and the rest of the record is still used. */
@@ -108,7 +114,9 @@ const fields = {
    * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last
    * process that inherited it has ended, even if the wrapper is killed.
    */
-  inheritsLock: optional(Schema.Boolean)
+  inheritsLock: optional(Schema.Boolean),
+  /** The lease by which the owner leads, or waits to lead, the gateways of several hosts. Absent without a lease. */
+  lease: optional(Lease.LeaseRecord)
 }
 
 /**
@@ -130,19 +138,28 @@ export const maxBytes = 64 * 1024
  * The schema of a record's JSON text, without transformations: the time and the supervisor stay text, and `decode` converts
  * them. Effect builds a parser without transformations in less time than one with them.
  */
-const FromJson = Schema.parseJson(Schema.Struct({ ...fields, createdAt: Schema.String, supervisor: Schema.String }))
+const FromJson = Schema.parseJson(
+  Schema.Struct({
+    ...fields,
+    createdAt: Schema.String,
+    supervisor: Schema.String,
+    lease: Schema.optional(Schema.Unknown)
+  })
+)
 /**
  * Parses a record. Effect builds the parser at the first call, and keeps it for later calls. So a start that finds no record
  * does not spend time on the parser.
  */
 const decode = (json: string): Either.Either<OwnerRecord, unknown> =>
-  Either.map(Schema.decodeUnknownEither(FromJson)(json), (record) => ({
+  Either.map(Schema.decodeUnknownEither(FromJson)(json), ({ lease, ...record }) => ({
     ...record,
     createdAt: readTime(record.createdAt),
-    supervisor: readSupervisor(record.supervisor)
+    supervisor: readSupervisor(record.supervisor),
+    ...Lease.parse(lease)
   }))
 
-const keys = Object.keys(fields)
+/** All keys that are written, also those of the objects in a record. */
+const keys = [...Object.keys(fields), ...Lease.keys]
 
 const utf8 = new TextDecoder("utf-8", { fatal: false })
 
@@ -185,6 +202,14 @@ export const encode = (record: OwnerRecord): Uint8Array =>
  * @category getters
  */
 export const address = (record: OwnerRecord): Address => ({ host: record.host, port: record.port })
+
+/**
+ * The name of the lease for which the owner waits. `undefined` if it leads or has no lease.
+ *
+ * @internal
+ */
+export const awaitedLease = ({ lease }: OwnerRecord): string | undefined =>
+  lease?.state === "standby" ? lease.name : undefined
 
 /**
  * Converts a record to a `Holder`, the form in which errors carry the owner.

@@ -13,8 +13,10 @@ import * as Option from "effect/Option"
 import * as RcRef from "effect/RcRef"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { fromRecord } from "../inspect/leaseFromRecord.ts"
 import * as Changing from "../internal/changing.ts"
 import { LockFile } from "../lock/LockFile.ts"
+import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { Lifecycle } from "../server/Lifecycle.ts"
 import type { ControlProtocol, WatchingClient } from "../server/ServerSocket.ts"
 import { version } from "../Version.ts"
@@ -47,6 +49,14 @@ export const heartbeat = Duration.seconds(5)
  */
 const drainingHeartbeat = Duration.seconds(1)
 
+/** The longest time between two frames of a leader, so that a client sees renewals of its lease. */
+const leaderHeartbeat = Duration.seconds(2)
+
+const heartbeatOf = ({ lease, phase }: StatusFrame): Duration.Duration => {
+  if (phase === "draining") return drainingHeartbeat
+  return lease?.state === "leader" ? leaderHeartbeat : heartbeat
+}
+
 /**
  * The minimum time between two searches for other gateways.
  *
@@ -64,6 +74,25 @@ const lookShare = 20
 const encode = Schema.encodeSync(StatusFrame)
 
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
+
+/** Which gateway this is. `uptime` is shown in whole milliseconds. */
+const instanceOf = (
+  lock: LockFile["Type"],
+  { configPath, host, pid, port, stateDir }: OwnerRecord,
+  { profile }: StatusFeedOptions,
+  uptime: Duration.Duration
+): StatusFrame["instance"] => ({
+  instanceId: lock.instanceId,
+  version,
+  ...(profile === undefined ? {} : { profile }),
+  pid,
+  host,
+  port,
+  configPath,
+  stateDir,
+  startedAt: lock.startedAt,
+  uptime: Duration.millis(Math.floor(Duration.toMillis(uptime)))
+})
 
 /**
  * Makes the handler that the server runs once for each client that watches. The handler sends status frames to that client, and
@@ -113,24 +142,14 @@ export const make = (
           type: "status",
           version: 1,
           now: yield* DateTime.now,
-          instance: {
-            instanceId: lock.instanceId,
-            version,
-            ...(options.profile === undefined ? {} : { profile: options.profile }),
-            pid: record.pid,
-            host: record.host,
-            port: record.port,
-            configPath: record.configPath,
-            stateDir: record.stateDir,
-            startedAt: lock.startedAt,
-            uptime: Duration.millis(Number(((yield* Clock.currentTimeNanos) - loadedAt) / 1_000_000n))
-          },
+          instance: instanceOf(lock, record, options, Duration.nanos((yield* Clock.currentTimeNanos) - loadedAt)),
           phase: record.phase,
           ...(draining ? { shutdownReason: yield* lifecycle.drainBegan } : {}),
           connections,
           watching: connections - (yield* client.pending),
           lock: { path: lock.path, enforcement: lock.enforcement, heldSince: lock.heldSince },
           supervisor: { kind: record.supervisor, ...(reason === undefined ? {} : { reason }) },
+          ...(record.lease === undefined ? {} : { lease: fromRecord(record.lease) }),
           history,
           ...(Option.isSome(neighbours) ? { neighbours: neighbours.value } : {})
         }
@@ -147,7 +166,7 @@ export const make = (
           yield* Effect.raceAll([
             history.outdated,
             around.outdated,
-            Effect.sleep(frame.phase === "draining" ? drainingHeartbeat : heartbeat)
+            Effect.sleep(heartbeatOf(frame))
           ])
         }))
       }).pipe(Effect.scoped)

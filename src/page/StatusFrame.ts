@@ -11,7 +11,7 @@
  */
 import * as Schema from "effect/Schema"
 import { Phase, SupervisorKind } from "../GatewayLockError.ts"
-import { Verdict } from "../inspect/StatusModel.ts"
+import { Lease, Verdict } from "../inspect/StatusModel.ts"
 import { milliseconds } from "../internal/milliseconds.ts"
 import { optional } from "../internal/optional.ts"
 import { StateChange } from "../lock/History.ts"
@@ -132,6 +132,8 @@ const fields = {
     /** A text that says why the gateway assumes the supervisor in `kind`. */
     reason: optional(Schema.String)
   }),
+  /** The lease by which this gateway leads, or waits to lead, the gateways of several hosts. Absent without a lease. */
+  lease: optional(Lease),
   /** The most recent changes, oldest first. */
   history: Schema.Array(StateChange),
   /** The user's other gateways. Absent if the gateway does not search for them, and until the first search ends. */

@@ -58,6 +58,11 @@ const facts = `  <div id="facts" hidden>
       <dl class="facts" id="lock"></dl>
     </section>
 
+    <section aria-labelledby="lease-title" id="lease-section" hidden>
+      <h2 id="lease-title">Leadership across hosts</h2>
+      <dl class="facts" id="lease"></dl>
+    </section>
+
     <section aria-labelledby="supervisor-title">
       <h2 id="supervisor-title">Supervisor</h2>
       <dl class="facts" id="supervisor"></dl>

@@ -47,7 +47,7 @@ header { margin-bottom: 1.25rem; }
   padding: 1.1rem; background: var(--sheet); border: 1px solid var(--line); border-left: .35rem solid var(--tone); border-radius: 6px;
 }
 html { --tone: var(--off); }
-html[data-state="listening"] { --tone: var(--good); }
+html[data-state="listening"], html[data-state="standby"] { --tone: var(--good); }
 html[data-state="starting"], html[data-state="draining"] { --tone: var(--busy); }
 html[data-state="lost"], html[data-state="refused"] { --tone: var(--bad); }
 .sign { width: 2.2rem; height: 2.2rem; margin-top: .1rem; fill: var(--tone); stroke: var(--tone); stroke-width: .8; stroke-linejoin: round; }

@@ -67,6 +67,12 @@ export const probe = (
         ? Effect.succeed(undefined)
         : statusAt(OwnerRecord.address(held.record), requested, options)
     ], { concurrency: "unbounded" })
-    const { detail, healthy } = ReadyRule.judge({ rule, phase: held.record.phase, listener, status })
+    const { detail, healthy } = ReadyRule.judge({
+      rule,
+      phase: held.record.phase,
+      listener,
+      status,
+      awaitsLease: OwnerRecord.awaitedLease(held.record)
+    })
     return healthy ? { _tag: "Healthy", instanceId } : { _tag: "Unhealthy", instanceId, detail }
   })

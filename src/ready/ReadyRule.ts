@@ -22,6 +22,8 @@ export interface Evidence {
   readonly listener: "owner" | "other" | "none" | "unknown"
   /** The HTTP status of the answer at the rule's path. `undefined` if the rule has no path, or if no answer came in time. */
   readonly status?: number | undefined
+  /** The name of the lease for which the owner waits. Absent if it waits for none. */
+  readonly awaitsLease?: string | undefined
 }
 
 /**
@@ -74,7 +76,8 @@ const byPath = (path: string, { listener, status }: Evidence): Judgement => {
 /**
  * Decides whether an owner that holds its lock is healthy. Pure.
  *
- * Only an owner with the phase `listening` can be healthy. The rule then decides:
+ * An owner that waits for a lease is healthy, because its command must not run before. Otherwise, only an owner with the phase
+ * `listening` can be healthy. The rule then decides:
  *
  * - `none`: the owner is healthy.
  * - `port`: the owner is healthy while one of its processes listens on its port.
@@ -86,7 +89,8 @@ const byPath = (path: string, { listener, status }: Evidence): Judgement => {
  * @category decisions
  */
 export const judge = (evidence: Evidence): Judgement => {
-  const { listener, phase, rule } = evidence
+  const { awaitsLease, listener, phase, rule } = evidence
+  if (phase === "starting" && awaitsLease !== undefined) return healthy(`it waits to lead ${awaitsLease}`)
   if (phase !== "listening") return unhealthy(phase === "starting" ? "it does not serve yet" : "it is shutting down")
   if (rule === "none") return healthy("it needs only its lock, and holds it")
   if (rule === "notify") return healthy("its command has told systemd that it is ready")

@@ -90,6 +90,51 @@ describe("StatusReport", () => {
     )
   })
 
+  const rowsOf = (status: GatewayStatus) =>
+    Object.fromEntries(
+      StatusReport.rows(status, none, now, "linux").filter(([label]) =>
+        ["lease", "token", "renewed", "fence", "to see the leader", "to stop it"].includes(label)
+      )
+    )
+  const leading: GatewayStatus = {
+    ...example,
+    lease: {
+      name: "reports",
+      store: "postgresql://db:5432/gateway",
+      state: "leader",
+      fencingToken: "1099511627777",
+      renewedAt: DateTime.unsafeMake("2026-01-01T00:00:11.000Z"),
+      trustedUntil: DateTime.unsafeMake("2026-01-01T00:00:21.000Z")
+    }
+  }
+
+  it("of a leader: its lease, token, last renewal, and when it stops", () => {
+    assert.deepStrictEqual(rowsOf(leading), {
+      lease: "reports at postgresql://db:5432/gateway, leads",
+      token: "1099511627777",
+      renewed: "2026-01-01T00:00:11.000Z (1s ago)",
+      fence: "stops leading in 9s unless it renews the lease",
+      "to stop it": "gateway stop"
+    })
+  })
+
+  it("of a leader that should have stopped", () => {
+    const lease = { name: "reports", state: "leader" as const, trustedUntil: DateTime.unsafeMake(now) }
+    assert.deepInclude(rowsOf({ ...leading, lease }), {
+      lease: "reports, leads",
+      fence: "should have stopped leading: it is stopped, or hangs"
+    })
+  })
+
+  it("of a candidate: how to see the leader", () => {
+    const lease = { name: "reports", store: "etcd+http://a:2379", state: "standby" as const }
+    assert.deepStrictEqual(rowsOf({ ...example, verdict: "standby", lease }), {
+      lease: "reports at etcd+http://a:2379, stands by",
+      "to see the leader": "gateway leader show",
+      "to stop it": "gateway stop"
+    })
+  })
+
   it.each(Verdict.literals)("%s is coloured where colours may be used, and the same words otherwise", (verdict) => {
     const seen = { ...example, verdict }
     const [painted, bare] = [colored, plain].map((style) => StatusReport.toText(seen, none, now, style, "linux"))

@@ -8,6 +8,7 @@ import * as Postgres from "../fixtures/postgres.ts"
 import { unless } from "../fixtures/skips.ts"
 import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Looking from "./support/looking.ts"
 import type * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
@@ -39,9 +40,9 @@ const pair = (words: ReadonlyArray<string>, flags: ReadonlyArray<string> = []) =
     const server = yield* Postgres.startPostgres()
     const { site, wrapper: leader } = yield* start(server.url(), words, flags)
     const pid = yield* Execs.pidOf(leader)
-    const { wrapper: candidate } = yield* start(server.url(), Execs.child("ends"))
+    const { site: candidateSite, wrapper: candidate } = yield* start(server.url(), Execs.child("ends"))
     yield* candidate.line(/waiting to lead default at /)
-    return { server, site, leader, pid, candidate }
+    return { server, site, leader, pid, candidate, candidateSite }
   })
 
 /** The pid of the watchdog of a wrapper: its other child. */
@@ -77,6 +78,34 @@ unless(skipped).describe("gateway exec with a lease", () => {
         yield* leader.ended
         yield* Execs.untilEnded(watchdog)
         assert.isTrue(yield* Execs.hasEnded(pid))
+      })
+  )
+
+  unless(skipped).scopedLive(
+    "says in its record who leads and who stands by, and a second start leaves both in control",
+    () =>
+      Effect.gen(function*() {
+        const { candidateSite, leader, server, site } = yield* pair(Execs.child("ends"))
+        const standby = yield* Looking.expectStatus(candidateSite, "standby", { writes: true })
+        assert.match(standby.rows["lease"] ?? "", /^default at postgresql:.*, stands by$/)
+        assert.deepInclude(standby.status.owner, { phase: "starting" })
+        assert.deepInclude(standby.status.health, { healthy: true, detail: "it waits to lead default" })
+        const running = yield* Looking.expectStatus(site, "running", { writes: true })
+        assert.match(running.rows["lease"] ?? "", /, leads$/)
+        assert.match(running.rows["token"] ?? "", /^\d+$/)
+        for (const owned of [candidateSite, site]) {
+          const again = (env: Record<string, string>, ...flags: ReadonlyArray<string>) =>
+            Execs.run(owned, Execs.child("ends"), {
+              env: { ...times, GATEWAY_LEASE_URL: server.url(), ...env },
+              flags: ["--ready", "none", "--lock-timeout", "200 millis", ...flags]
+            })
+          const ensured = yield* again({}, "--ensure")
+          assert.strictEqual(ensured.code, 0, ensured.stderr)
+          const supervised = yield* again({ GATEWAY_SUPERVISOR: "systemd" })
+          assert.strictEqual(supervised.code, 78, supervised.stderr)
+        }
+        yield* leader.signal("SIGTERM")
+        yield* leader.ended
       })
   )
 

@@ -10,7 +10,9 @@ import * as Etcd from "../fixtures/etcd.ts"
 import * as Postgres from "../fixtures/postgres.ts"
 import { unless } from "../fixtures/skips.ts"
 import * as Clients from "./support/clients.ts"
+import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Looking from "./support/looking.ts"
 import type * as Processes from "./support/processes.ts"
 
 /** Short times, so that a takeover after a crash takes some seconds. They leave room for a busy machine. */
@@ -27,6 +29,10 @@ const readiness = (site: Gateways.Site) =>
   Effect.map(Clients.request(site, "/readyz"), ({ body, status }) => `${status} ${body}`)
 const ready = "200 {\"ready\":true}"
 const awaited = "503 {\"ready\":false,\"failing\":[\"leadership\"]}"
+
+/** Waits until a new leader is ready. It writes into its lock file that it leads, after it has logged it. */
+const untilReady = (site: Gateways.Site) =>
+  Execs.until("the readiness of the leader", Effect.map(readiness(site), (answer) => answer === ready))
 
 const leads = ({ line }: Processes.Running) => line(/leads default with fencing token \d+/)
 const waits = ({ line }: Processes.Running) => line(/waiting to lead default at /)
@@ -45,7 +51,8 @@ const pair = (url: string) =>
     const two = yield* Gateways.newSite
     const candidate = yield* start(two, url)
     yield* waits(candidate)
-    assert.deepStrictEqual([yield* readiness(one), yield* readiness(two)], [ready, awaited])
+    yield* untilReady(one)
+    assert.strictEqual(yield* readiness(two), awaited)
     return { one, two, leader, candidate, token }
   })
 
@@ -83,13 +90,44 @@ for (const { name, open, skip } of engines) {
           )
           assert.include(metrics[0]?.body ?? "", `gateway_leader_fencing_token ${token}`)
           assert.match(metrics[0]?.body ?? "", /gateway_lease_renew_seconds_count\{result="renewed"\} \d+/)
+          assert.include(metrics[0]?.body ?? "", "gateway_leadership_lost_total{reason=\"expired\"} 0")
           const stopped = yield* Clock.currentTimeMillis
           const ended = yield* Gateways.stop(leader)
           assert.strictEqual(ended.code, 0, ended.stderr)
           assert.isTrue(tokenOf(yield* leads(candidate)) > token)
           // Much less than the lease, which the candidate would have to wait for after a crash.
           assert.isBelow((yield* Clock.currentTimeMillis) - stopped, lease)
-          assert.strictEqual(yield* readiness(two), ready)
+          yield* untilReady(two)
+        })
+    )
+
+    unless(skip).scopedLive(
+      "status, list and health say who leads and who stands by, and a second start leaves both in control",
+      () =>
+        Effect.gen(function*() {
+          const { url } = yield* open
+          const { leader, one, token, two } = yield* pair(url)
+          const standby = yield* Looking.expectStatus(two, "standby", { writes: true })
+          assert.match(standby.rows["lease"] ?? "", /^default at \S+:\d+\S*, stands by$/)
+          assert.strictEqual(standby.rows["because"], "its owner is healthy and waits to lead default")
+          assert.strictEqual(standby.health, "")
+          assert.deepInclude(standby.status.lease, { name: "default", state: "standby" })
+          const running = yield* Looking.expectStatus(one, "running", { writes: true })
+          assert.match(running.rows["lease"] ?? "", /, leads$/)
+          assert.strictEqual(running.rows["token"], String(token))
+          assert.match(running.rows["renewed"] ?? "", /^\S+Z \((just now|\d+s ago)\)$/)
+          assert.match(running.rows["fence"] ?? "", /^stops leading in \ds unless it renews the lease$/)
+          assert.deepInclude(running.status.lease, { name: "default", state: "leader", fencingToken: String(token) })
+          const { list } = yield* Looking.list(two)
+          const listed = list.gateways.find(({ stateDir }) => stateDir === two.stateDir)
+          assert.deepStrictEqual([listed?.verdict, listed?.lease?.state], ["standby", "standby"])
+          for (const site of [one, two]) {
+            const ensured = yield* Gateways.run(site, { flags: ["--ensure"] })
+            assert.strictEqual(ensured.code, 0, ensured.stderr)
+            const supervised = yield* Gateways.run(site, { env: { GATEWAY_SUPERVISOR: "systemd" } })
+            assert.strictEqual(supervised.code, 78, supervised.stderr)
+          }
+          assert.strictEqual((yield* Gateways.stop(leader)).code, 0)
         })
     )
 
@@ -130,7 +168,7 @@ for (const { name, open, skip } of engines) {
           const { candidate, leader, two } = yield* pair(url)
           yield* leader.signal("SIGSTOP")
           yield* leads(candidate)
-          assert.strictEqual(yield* readiness(two), ready)
+          yield* untilReady(two)
           yield* leader.signal("SIGCONT")
           const { code, signal } = yield* leader.ended
           // The thread kills it, or its event loop was faster.

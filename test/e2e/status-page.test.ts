@@ -1,15 +1,15 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import Axe from "axe-core"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
-import type { Browser, Page } from "playwright-core"
+import type { Browser } from "playwright-core"
 import * as Browsers from "./support/browser.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
+import * as StatusPages from "./support/statusPages.ts"
 
 let browser: Browser
 
@@ -28,36 +28,11 @@ const { sees, textOf } = Browsers
 
 const pageUrl = (site: Gateways.Site) => `http://127.0.0.1:${site.port}/`
 
+const { brokenRules, fact, isIn, isWiderThanScreen, screens, textsOf } = StatusPages
+
 /** Opens the status page and waits until it shows `state`. */
 const openPage = (site: Gateways.Site, options: Parameters<typeof Browsers.open>[1] = {}, state = "listening") =>
-  Effect.gen(function*() {
-    const watched = yield* Browsers.open(browser, options)
-    yield* Effect.promise(() => watched.page.goto(pageUrl(site)))
-    yield* isIn(watched.page, state)
-    return watched
-  })
-
-const isIn = (page: Page, state: string) => sees(page, `html[data-state="${state}"]`)
-
-const textsOf = (page: Page, selector: string) => Effect.promise(() => page.locator(selector).allInnerTexts())
-
-/** The value that the list of facts shows for a label. */
-const fact = (page: Page, label: string) =>
-  textOf(page, `xpath=//dl[contains(@class,"facts")]/div[dt[.="${label}"]]/dd`)
-
-/** Returns the accessibility rules that the page breaks, each with the elements that break it. */
-const brokenRules = (page: Page) =>
-  Effect.promise(async () => {
-    await page.evaluate(Axe.source)
-    const { violations } = await page.evaluate((): Promise<Axe.AxeResults> =>
-      // The axe script defines the global `axe`. The first `page.evaluate` above has run that script in the page.
-      Reflect.get(globalThis, "axe").run()
-    )
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
-  })
-
-const isWiderThanScreen = (page: Page) =>
-  Effect.promise(() => page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+  StatusPages.open(browser, site, options, state)
 
 /** An app that has its own WebSocket at `/`. */
 const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
@@ -72,13 +47,6 @@ const halfSent = (site: Gateways.Site) =>
     yield* Clients.request(site, "/readyz")
     return connection
   })
-
-const screens = [
-  { name: "phone, light", viewport: { width: 360, height: 740 }, colorScheme: "light" },
-  { name: "phone, dark", viewport: { width: 360, height: 740 }, colorScheme: "dark" },
-  { name: "desktop, light", viewport: { width: 1280, height: 800 }, colorScheme: "light" },
-  { name: "desktop, dark", viewport: { width: 1280, height: 800 }, colorScheme: "dark", reducedMotion: "reduce" }
-] as const
 
 describe("the status page", () => {
   inBrowser(

@@ -161,9 +161,13 @@ unless(Postgres.noPostgres).scopedLive(
 )
 
 describe("the example", () => {
-  it.each(["server.ts", "simulated.test.ts"])("%s is the README's", async (name) => {
-    const readme = await Fs.readFile(Path.join(root, "README.md"), "utf8")
-    assert.include(readme, (await Fs.readFile(here(name), "utf8")).trim())
+  it.each([
+    ["server.ts", "README.md"],
+    ["server.ts", "docs/effect.md"],
+    ["simulated.test.ts", "docs/testing.md"]
+  ])("%s is in %s", async (name, page) => {
+    const text = await Fs.readFile(Path.join(root, page), "utf8")
+    assert.include(text, (await Fs.readFile(here(name), "utf8")).trim())
   })
 
   it.scopedLive(

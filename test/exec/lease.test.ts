@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, FastCheck as fc, Logger, Option, TestClock } from "effect"
+import { setImmediate } from "node:timers/promises"
 import { execWith } from "../../src/cli/exec.ts"
 import * as Lead from "../../src/exec/Lead.ts"
 import { CommandWatchdog } from "../../src/host/CommandWatchdog.ts"
@@ -116,6 +117,9 @@ const makeScene = (
 type Scene = Effect.Effect.Success<ReturnType<typeof makeScene>>
 
 const quiet = Effect.provide(Logger.remove(Logger.defaultLogger))
+
+/** Lets the event loop turn. Simulated time passes without it, and messages to the test runner would wait for the last run. */
+const turn = Effect.promise(() => setImmediate())
 
 const scene = (name: string, commands: Partial<Commands>, body: (scene: Scene) => Effect.Effect<void>) =>
   it.effect(name, () =>
@@ -269,7 +273,7 @@ const killedAt = (call: number) =>
       // The watchdog has had time for its work: the start took less than 16 seconds.
       if (calls >= call) assert.deepStrictEqual(running(), [], `killed before call ${call}`)
       return calls >= call
-    }).pipe(Effect.withClock(SimulatedClock.make(scheduler)), quiet)
+    }).pipe(Effect.zipLeft(turn), Effect.withClock(SimulatedClock.make(scheduler)), quiet)
   })
 
 describe("a wrapper that is killed at any system call of its start", () => {
@@ -381,7 +385,7 @@ const play = ({ commands, happenings, order }: Scenario): Effect.Effect<Readonly
       if (scene.hasOverlapped()) broken.add("two commands ran at one time")
       if (running().length !== 1) broken.add(`${running().length} commands run after all faults are over`)
       return [...broken]
-    }).pipe(Effect.withClock(SimulatedClock.make(scheduler)), quiet)
+    }).pipe(Effect.zipLeft(turn), Effect.withClock(SimulatedClock.make(scheduler)), quiet)
   })
 
 describe("commands that need a lease", () => {

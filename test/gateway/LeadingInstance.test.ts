@@ -1,9 +1,9 @@
 /**
  * Runs whole gateways with a lease on several simulated hosts that reach one simulated store.
  */
-import { HttpClient, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { HttpClient, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
-import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, Queue, TestClock } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Layer, Logger, LogLevel, Option, Queue } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { ElapsedTime } from "../../src/host/ElapsedTime.ts"
 import * as HolderText from "../../src/leader/HolderText.ts"
@@ -11,55 +11,20 @@ import * as Leadership from "../../src/leader/Leadership.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type { SimulatedProcess } from "../../src/testing/SimulatedHost.ts"
 import * as SimulatedLeaseStore from "../../src/testing/SimulatedLeaseStore.ts"
+import {
+  address,
+  adjust,
+  awaited,
+  gateway,
+  get,
+  lease,
+  pair,
+  readiness,
+  ready,
+  start,
+  type wirings
+} from "../fixtures/leading.ts"
 import { makeHost, noNamespaces, platform, simulated } from "../fixtures/simulated.ts"
-
-const address = { host: "127.0.0.1", port: 18789 }
-const lease = "reports"
-
-const App = HttpRouter.empty.pipe(
-  HttpRouter.get(
-    "/",
-    Effect.map(Leadership.Leadership, ({ fencingToken }) => HttpServerResponse.text(`token ${fencingToken}`))
-  ),
-  HttpRouter.get("/never", Effect.never),
-  HttpServer.serve()
-)
-
-type World = SimulatedLeaseStore.SimulatedLeaseStore
-
-const gateway = (options: Gateway.LeasedGatewayOptions = {}) =>
-  App.pipe(Layer.provideMerge(Gateway.layerPlatformWithLease({ ...options, lease: { name: lease, ...options.lease } })))
-
-type Served = ReturnType<typeof gateway>
-type Program = Effect.Effect<never, unknown, Leadership.LeaseStore.LeaseStore | SimulatedHost.Requirements>
-
-/** The ways in which an app can run a gateway. */
-const wirings = {
-  "Gateway.launch": (self: Served): Program => Gateway.launch(self),
-  "Layer.launch": (self: Served): Program => Layer.launch(self),
-  "a plain Scope": (self: Served): Program => Effect.scoped(Effect.zipRight(Layer.build(self), Effect.never))
-}
-
-/** Starts the gateway of one host. */
-const start = (
-  host: SimulatedHost.SimulatedHost,
-  store: World,
-  link: string,
-  options: Gateway.LeasedGatewayOptions = {},
-  wiring: keyof typeof wirings = "Gateway.launch"
-) => host.spawn(wirings[wiring](gateway(options)).pipe(Effect.provide(store.link(link).layer)))
-
-const adjust = (seconds: number) => TestClock.adjust(Duration.seconds(seconds))
-
-const get = (host: SimulatedHost.SimulatedHost, path: string) =>
-  host.ports.get(address, path).pipe(
-    Effect.map(({ body, status }) => `${status} ${body}`),
-    Effect.orElseSucceed(() => "refused")
-  )
-
-const readiness = (host: SimulatedHost.SimulatedHost) => get(host, "/readyz")
-const ready = "200 {\"ready\":true}"
-const awaited = "503 {\"ready\":false,\"failing\":[\"leadership\"]}"
 
 const errorOf = (process: SimulatedProcess<unknown, unknown>) =>
   Effect.map(process.poll, (exit) =>
@@ -69,23 +34,6 @@ const errorOf = (process: SimulatedProcess<unknown, unknown>) =>
       Option.map(String),
       Option.getOrUndefined
     ))
-
-/** A leader on host one, and a candidate on host two. */
-const pair = (
-  options: Gateway.LeasedGatewayOptions = {},
-  wiring: keyof typeof wirings = "Gateway.launch"
-) =>
-  Effect.gen(function*() {
-    const store = yield* SimulatedLeaseStore.make
-    const one = yield* makeHost()
-    const two = yield* makeHost()
-    const leader = yield* start(one, store, "one", options, wiring)
-    yield* adjust(20)
-    const candidate = yield* start(two, store, "two", options, wiring)
-    yield* adjust(5)
-    assert.deepStrictEqual([yield* readiness(one), yield* readiness(two)], [ready, awaited])
-    return { store, one, two, leader, candidate }
-  })
 
 describe("gateways with a lease", () => {
   simulated("the leader serves its app, and a candidate answers as a standby", () =>

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url"
 import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import * as Etcd from "../fixtures/etcd.ts"
 import { unless } from "../fixtures/skips.ts"
+import * as Journal from "./support/journal.ts"
 
 const test = unless(Etcd.noEtcd)
 
@@ -97,7 +98,7 @@ const judge = (hosts: ReadonlyArray<Host>): void => {
   }
 }
 
-const note = (what: string, millis: number) => Effect.log(`${what}: ${Math.round(millis)} ms`)
+const note = (what: string, millis: number) => Journal.note(`etcd, one process a host: ${what}`, millis)
 
 const statusOf = (member: Etcd.Member) =>
   Effect.map(

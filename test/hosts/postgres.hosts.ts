@@ -3,7 +3,7 @@
  * which token, by the monotonic clock of this process. It asks neither the leaders nor the server.
  */
 import { assert } from "@effect/vitest"
-import { Duration, Effect, Fiber, Option, Random } from "effect"
+import { Duration, Effect, Fiber, Logger, LogLevel, Option, Random } from "effect"
 import { randomUUID } from "node:crypto"
 import * as Leadership from "../../src/leader/Leadership.ts"
 import { LeaseStore } from "../../src/leader/LeaseStore.ts"
@@ -95,7 +95,7 @@ const leadOnce = (
         })
     )
     return yield* Effect.either(leader.whileLeader(working))
-  }).pipe(Effect.scoped, Effect.provideService(LeaseStore, store))
+  }).pipe(Effect.scoped, Effect.provideService(LeaseStore, store), Logger.withMinimumLogLevel(LogLevel.Error))
 
 /** A candidate that leads until its fiber is interrupted, again and again. */
 const candidate = (journal: Journal, host: number, url: string, name: string) =>
@@ -205,7 +205,8 @@ describe("a leader", () => {
         const [first, second] = journal.terms
         assert.isBelow((first?.until ?? 0) - slowSince, deadline + 400)
         assert.strictEqual(second?.host, 2)
-        assert.isBelow((second?.from ?? 0) - slowSince, deadline + bound)
+        // A renewal that was sent before the deadline still reaches the server, after the delay.
+        assert.isBelow((second?.from ?? 0) - slowSince, deadline + 2000 + bound)
         journal.judge()
       })
   )

@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/hosts/**/*.hosts.ts"],
+    globalSetup: "test/hosts/support/summary.ts",
     env: { NODE_EXTRA_CA_CERTS: "" },
     // Each test waits for whole leases, and starts and ends servers.
     testTimeout: 300_000,

@@ -1,96 +1,12 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
-import { Cause, DateTime, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Schema, TestClock } from "effect"
+import { assert, describe } from "@effect/vitest"
+import { Cause, DateTime, Duration, Effect, Exit, Fiber, Layer, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { PidMeaning } from "../../src/GatewayLockError.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
-import { type Evidence, GatewayStatus, judge, Verdict } from "../../src/inspect/GatewayStatus.ts"
+import { GatewayStatus } from "../../src/inspect/GatewayStatus.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
-import * as arbitraries from "../arbitraries.ts"
 import { makeHost, noNamespaces, simulated } from "../fixtures/simulated.ts"
-
-const evidence: fc.Arbitrary<Evidence> = fc.record({
-  lock: fc.constantFrom("absent" as const, "held" as const, "left" as const, "unknown" as const),
-  lockReason: fc.option(arbitraries.text, { nil: undefined }),
-  owner: fc.option(
-    fc.record({
-      phase: arbitraries.phase,
-      pidMeaning: fc.option(fc.constantFrom(...PidMeaning.literals), { nil: undefined }),
-      network: fc.constantFrom("Same" as const, "Other" as const, "Unknown" as const)
-    }),
-    { nil: undefined }
-  ),
-  port: fc.constantFrom(
-    "free" as const,
-    "gateway" as const,
-    "foreign" as const,
-    "stalled" as const,
-    "unasked" as const
-  ),
-  unreachable: fc.boolean(),
-  healthy: fc.boolean(),
-  identity: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
-  listener: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
-  detail: arbitraries.text
-}).map((drawn) => ({
-  ...drawn,
-  unreachable: drawn.unreachable && drawn.port === "free",
-  // These lines exclude combinations that do not occur. Only a gateway at the port can answer that it is healthy. `identity` says
-  // whether the gateway at the port is the owner in the lock file. It is `unknown` if there is no such gateway or no such owner.
-  healthy: drawn.healthy && drawn.port === "gateway",
-  identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
-  owner: drawn.lock === "absent" ? undefined : drawn.owner,
-  ...(drawn.lock === "absent" ? { identity: "unknown" as const } : {})
-}))
-
-describe("GatewayStatus.judge", () => {
-  it.prop("there is a verdict of the list, with a reason in words", [evidence], ([seen]) => {
-    const { reason, verdict } = judge(seen)
-    return Schema.is(Verdict)(verdict) && (reason.length > 0 || seen.detail === "")
-  })
-
-  it.prop(
-    "running is who holds the lock, answers healthy by its own name, and does not shut down",
-    [evidence],
-    ([seen]) =>
-      (judge(seen).verdict === "running")
-        === (seen.healthy && seen.identity === "owner" && (seen.lock === "held" || seen.lock === "unknown")
-          && seen.owner?.phase !== "draining")
-  )
-
-  it.prop("dead is a left lock on whose port nobody is", [evidence], ([seen]) =>
-    (judge(seen).verdict === "dead")
-      === (seen.lock === "left" && (seen.port === "free" || seen.port === "unasked")))
-
-  it.prop(
-    "not running is no lock file, and a port on which nobody is",
-    [evidence],
-    ([seen]) =>
-      (judge(seen).verdict === "not-running")
-        === (seen.lock === "absent" && (seen.port === "free" || seen.port === "unasked"))
-  )
-
-  it.prop("starting and draining are phases of who has the lock", [evidence], ([seen]) => {
-    const { verdict } = judge(seen)
-    return (verdict !== "starting" && verdict !== "draining")
-      || (seen.owner?.phase === verdict && seen.lock !== "left" && seen.lock !== "absent")
-  })
-
-  it.prop("an owner that cannot be seen from here is not called unhealthy for a port that is free here", [evidence], ([
-    seen
-  ]) =>
-    judge(seen).verdict !== "unhealthy" || seen.port !== "free"
-    || (seen.owner?.pidMeaning === "Alive" && seen.owner.network === "Same" && !seen.unreachable))
-
-  it.prop(
-    "a listener is not called foreign that answers by the owner's name, or is its process",
-    [evidence],
-    ([seen]) =>
-      judge(seen).verdict !== "foreign-listener"
-      || (seen.identity !== "owner" && seen.port !== "free" && seen.port !== "unasked")
-  )
-})
 
 // ---------------------------------------------------------------------------
 // on a simulated host

@@ -79,7 +79,7 @@ describe("the library's children", () => {
       }
     }
     // `internal/child.ts` withholds environment variables that can be secret. `ChildProgram` does not use it, because it starts the
-    // user's own command, which must inherit every variable. The watchdog of that command gets PATH alone, and has no time limit.
+    // user's own command, which must inherit every variable. The watchdog of that command has no time limit.
     assert.deepStrictEqual(starters.toSorted(), [
       Path.join("host", "ChildProgram.ts"),
       Path.join("host", "CommandWatchdog.ts"),

@@ -42,6 +42,25 @@ describe("the judge of elections", () => {
     assert.lengthOf(of({ tenures: [{ ...led("0", 1n, 11, 60_000), pauses }, led("1", 2n, 101)] }), 1)
   })
 
+  it("accuses no leader whose clock stood still, and to which a failover gave the lease back", () => {
+    const tenures = [
+      { ...led("0", 1n, 11, 60_000), pauses: [{ from: 50, to: 200, stopsClock: true }] },
+      led("1", 2n, 101, 400)
+    ]
+    const entry = (at: number, what: JournalEntry["what"], fencingToken = 1n): JournalEntry => ({
+      ...granted(at, "0", fencingToken),
+      what
+    })
+    const journal = [...record.journal, entry(210, "failover"), entry(220, "renewed")]
+    assert.deepStrictEqual(of({ tenures, journal }), [])
+    assert.lengthOf(of({ tenures }), 1)
+    assert.lengthOf(of({ tenures, journal: journal.slice(0, -1) }), 1)
+    assert.lengthOf(of({ tenures, journal: [...record.journal, entry(220, "renewed")] }), 1)
+    const [paused, other] = tenures
+    const awake = tenures.map((tenure) => tenure === other ? other : { ...paused, ...led("0", 1n, 11, 60_000) })
+    assert.lengthOf(of({ tenures: awake, journal }), 1)
+  })
+
   it("accuses no leader of a grant before its own, whose answer came late to a paused process", () => {
     const pauses = [{ from: 50, to: 120, stopsClock: true }]
     const tenures = [led("1", 2n, 101), { ...led("0", 1n, 121, 122), pauses }]

@@ -46,6 +46,10 @@ export interface Record {
 /** How late a timer may run, by the assumptions of the lease. */
 const schedulingDelay = 300
 
+/** By when a process that was paused has stopped, or has learned that it still leads. */
+const pauseEnds = ({ stopsClock, to }: Pause): number =>
+  to + schedulingDelay + ((stopsClock ? times.renewDeadline : 0) + times.stopTimeout) * 1.01
+
 /**
  * The times in which the work of a leader may have acted. A pause breaks the assumptions: a process that continues may act until its
  * timers run and its work has stopped. So the time from the beginning of a pause until then is left out, and only fencing is judged.
@@ -53,8 +57,7 @@ const schedulingDelay = 300
 const actsIn = ({ from, pauses, to = Number.POSITIVE_INFINITY }: Tenure): ReadonlyArray<readonly [number, number]> => {
   let parts: ReadonlyArray<readonly [number, number]> = [[from, to]]
   for (const pause of pauses) {
-    const left = pause.stopsClock ? times.renewDeadline : 0
-    const end = pause.to + schedulingDelay + (left + times.stopTimeout) * 1.01
+    const end = pauseEnds(pause)
     parts = parts.flatMap(([from, to]) =>
       [[from, Math.min(to, pause.from)] as const, [Math.max(from, end), to] as const].filter(([from, to]) => from < to)
     )
@@ -62,8 +65,25 @@ const actsIn = ({ from, pauses, to = Number.POSITIVE_INFINITY }: Tenure): Readon
   return parts
 }
 
+/**
+ * Whether a failover gave the lease back to a leader whose clock had stood still. Its deadline had not passed by its own clock, so its
+ * next renewal succeeds. The other leader, whose grant was lost, ends at its own next renewal. Only fencing protects meanwhile.
+ */
+const isGivenBack = ({ journal }: Record, { fencingToken, host, pauses }: Tenure, grantedAt: number): boolean =>
+  pauses.some((pause) =>
+    pause.stopsClock && pause.from <= grantedAt
+    && journal.some((failover) =>
+      failover.what === "failover" && grantedAt <= failover.at && failover.at <= pauseEnds(pause)
+      && journal.some((entry) =>
+        entry.what === "renewed" && entry.host === host && entry.fencingToken === fencingToken &&
+        entry.at >= failover.at
+      )
+    )
+  )
+
 /** I1: a leader has stopped before another one is granted the lease. */
-const oneLeader = ({ journal, tenures }: Record): ReadonlyArray<Broken> => {
+const oneLeader = (record: Record): ReadonlyArray<Broken> => {
+  const { journal, tenures } = record
   const grants = new Map(
     journal.filter(({ what }) => what === "granted").map((grant) => [grant.fencingToken, grant.at])
   )
@@ -73,7 +93,7 @@ const oneLeader = ({ journal, tenures }: Record): ReadonlyArray<Broken> => {
       if (other.fencingToken <= tenure.fencingToken) return []
       const grantedAt = grants.get(other.fencingToken) ?? other.from
       const acts = actsIn(tenure).find(([, to]) => grantedAt < to)
-      return acts === undefined
+      return acts === undefined || isGivenBack(record, tenure, grantedAt)
         ? []
         : [
           `host ${other.host} was granted ${other.fencingToken} at ${grantedAt} while host ${tenure.host} acted until ${

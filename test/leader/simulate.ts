@@ -303,7 +303,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           disturb("")
           if (store.journal().some(({ what }) => what === "upgrade")) return Effect.void
           isRemoved = true
-          return store.remove(lease)
+          // It waits for fenced writes, which can overlap for long.
+          return Effect.tap(store.remove(lease), () => Effect.sync(() => disturb("")))
         case "ReplaceLocks": {
           const machine = machineOf(what.host)
           return Effect.sync(() => {
@@ -326,7 +327,10 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     for (const service of scenario.services) yield* later(service.at, spawn(service, 0))
     for (const { at, what } of scenario.events) yield* later(at, Effect.suspend(() => happen(what)))
     const begun = Math.max(0, ...scenario.events.map(({ at }) => at), ...scenario.services.map(({ at }) => at))
-    const spans = scenario.events.map(({ at, what }) => at + ("millis" in what ? Math.max(0, what.millis) : 0))
+    // A step of the wall clock is no fault that lasts.
+    const spans = scenario.events.map(({ at, what }) =>
+      at + ("millis" in what && what._tag !== "StepWallClock" ? what.millis : 0)
+    )
     const over = Math.max(20_000, begun, ...spans, ...scenario.faults.map(({ fate }) => isLong(fate) ? 40_000 : 26_000))
     yield* TestClock.adjust(over + settlesWithin)
     const survivors = actors.filter(isRunning)

@@ -51,6 +51,18 @@ describe("OwnerRecord", () => {
     assert.deepStrictEqual(parsed(bytes(JSON.stringify({ ...extra, ...jsonOf(record) }))), record)
   })
 
+  it.prop(
+    "a lease that is not understood is ignored, and the rest of the record is read",
+    [
+      arbitraries.ownerRecord,
+      fc.oneof(fc.jsonValue(), fc.record({ name: fc.jsonValue(), state: fc.string(), store: fc.jsonValue() }))
+    ],
+    ([record, lease]) => {
+      const seen = parsed(bytes(JSON.stringify({ ...jsonOf(record), lease })))
+      assert.deepStrictEqual({ ...seen, lease: undefined }, { ...record, lease: undefined })
+    }
+  )
+
   it.prop("a record cut short at any byte is no information", [
     arbitraries.ownerRecord,
     fc.double({

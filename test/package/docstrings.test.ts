@@ -6,18 +6,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 import { posix } from "node:path"
 import { fileURLToPath } from "node:url"
-import ts from "typescript-api"
+import { check, type Example } from "./compileExamples.ts"
 
 /** The compiler's paths have forward slashes on every platform, so this path must have them too. */
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
 const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")
-
-interface Example {
-  readonly source: string
-  /** The number of the line of `source` in which the code begins, from 1. */
-  readonly line: number
-  readonly code: string
-}
 
 /** Finds the examples in a source file. An example goes from the line after `@example` to the next tag or the comment's end. */
 const examplesIn = (source: string, text: string): ReadonlyArray<Example> => {
@@ -44,50 +37,6 @@ const sources = readdirSync(`${root}/src`, { recursive: true, encoding: "utf8" }
   .toSorted()
 
 const examples = sources.flatMap((source) => examplesIn(source, read(source)))
-
-/** The project's compiler options, except that unused names are allowed. An example may declare a name only to show it. */
-const compilerOptions = (): ts.CompilerOptions => {
-  const { config }: { readonly config?: { readonly compilerOptions?: object } } = ts.readConfigFile(
-    `${root}/tsconfig.json`,
-    ts.sys.readFile
-  )
-  const { errors, options } = ts.convertCompilerOptionsFromJson(config?.compilerOptions ?? {}, root)
-  assert.deepStrictEqual(errors, [])
-  return { ...options, noUnusedLocals: false, noUnusedParameters: false }
-}
-
-/** Type-checks examples in one program, each as a module of its own. Writes no file. */
-const check = (examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
-  const options = compilerOptions()
-  const files = new Map(examples.map((example, index) => [`${root}/test/package/example-${index}.ts`, example]))
-  const host = ts.createCompilerHost(options)
-  const program = ts.createProgram([...files.keys()], options, {
-    ...host,
-    getCurrentDirectory: () => root,
-    fileExists: (path) => files.has(path) || host.fileExists(path),
-    readFile: (path) => files.get(path)?.code ?? host.readFile(path),
-    getSourceFile: (path, target, ...rest) => {
-      const code = files.get(path)?.code
-      return code === undefined
-        ? host.getSourceFile(path, target, ...rest)
-        : ts.createSourceFile(path, code, target)
-    }
-  })
-  const ofExamples = [...files.keys()].flatMap((path) => {
-    const file = program.getSourceFile(path)
-    if (file === undefined) throw new Error(`${path} is no part of the program`)
-    return [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]
-  })
-  return [...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics(), ...ofExamples].map(
-    ({ code, file, messageText, start }) => {
-      const example = file === undefined ? undefined : files.get(file.fileName)
-      const where = file === undefined || example === undefined
-        ? ""
-        : `${example.source}:${example.line + file.getLineAndCharacterOfPosition(start ?? 0).line}: `
-      return `${where}TS${code}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`
-    }
-  )
-}
 
 /** The modules that an entry exports, and the modules that these modules export in turn. */
 const modulesOf = (entry: string): ReadonlyArray<string> =>

@@ -109,6 +109,18 @@ describe("the sizes in src", () => {
 })
 
 describe("the floors of src", () => {
+  it("are the floors of the diagram in docs/internals.md", async () => {
+    const page = await readFile(join(src, "../docs/internals.md"), "utf8")
+    const drawn = [...page.matchAll(/\["(\d+) · ([^":]+)/g)].flatMap(([, floor = "", rooms = ""]) =>
+      rooms.split(", ").map((room) => `${floor} ${room}`)
+    )
+    const entries = ["index.ts", "main.ts"]
+    const planned = floors.flatMap((rooms, floor) =>
+      rooms.filter((room) => !entries.includes(room)).map((room) => `${floor} ${room.replace(/\.ts$/, "")}`)
+    )
+    assert.deepStrictEqual(drawn.toSorted(), [...new Set(planned)].toSorted())
+  })
+
   it("are all there is: every file is in a room of the plan", async () => {
     const strays = (await readdir(src)).filter((entry) => floorOf(entry) < 0)
     assert.deepStrictEqual(strays, [])

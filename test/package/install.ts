@@ -7,7 +7,7 @@
  * Express examples of `docs/promise.md`, in a folder that has only the package and Express.
  *
  * The Node binaries come from packages of the npm registry. They are installed into a folder that is removed afterwards. At the
- * end, the package is installed globally and run by npx, as the README says.
+ * end, the package is installed globally and run by npx, as `docs/operate.md` says.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -214,7 +214,7 @@ const tryPromise = (place: string, tarball: string, nodes: ReadonlyArray<Install
   })
 
 /**
- * Runs the commands of the README's section Install, with the npm and the Node that run this script: an installation with
+ * Runs the commands of the section Install of `docs/operate.md`, with the npm and the Node that run this script: an installation with
  * `--global`, and npx.
  */
 const tryCommands = (place: string, tarball: string) =>

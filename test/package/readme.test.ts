@@ -9,27 +9,28 @@ import * as Program from "../e2e/support/program.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
-const readme = Effect.promise(() => Fs.readFile(Path.join(root, "README.md"), "utf8"))
+const read = (path: string) => Effect.promise(() => Fs.readFile(Path.join(root, path), "utf8"))
 
-/** The part of the README below a heading of the second level. */
-const section = (heading: string) =>
-  Effect.map(readme, (text) => {
+/** The part of a page below a heading of the second level. */
+const section = (path: string, heading: string) =>
+  Effect.map(read(path), (text) => {
     const part = text.split(/^## /m).find((part) => part.startsWith(`${heading}\n`))
-    return part ?? assert.fail(`README.md has no section ${heading}`)
+    return part ?? assert.fail(`${path} has no section ${heading}`)
   })
 
-describe("the README's Install section (N52)", () => {
-  it.effect("comes before the first command that uses what it installs", () =>
+describe("the Install sections (N52)", () => {
+  it.effect("the README's comes before the first command that uses what it installs", () =>
     Effect.gen(function*() {
-      const text = yield* readme
+      const text = yield* read("README.md")
       const install = text.indexOf("\n## Install\n")
       assert.isAbove(install, 0)
-      assert.isAbove(text.search(/^ {4}(\$ )?gateway /m), install)
+      assert.isAbove(text.search(/^(\$ )?gateway /m), install)
+      assert.include(yield* section("README.md", "Install"), "npm install --global gateway-lock")
     }))
 
   it.effect("has the registry, a tarball, a checkout and npx, with the package's own name and version", () =>
     Effect.gen(function*() {
-      const text = yield* section("Install")
+      const text = yield* section("docs/operate.md", "Install")
       const manifest: unknown = JSON.parse(
         yield* Effect.promise(() => Fs.readFile(Path.join(root, "package.json"), "utf8"))
       )
@@ -40,10 +41,10 @@ describe("the README's Install section (N52)", () => {
           `npm install --global ${manifest.name}`,
           `npm install --global ./${manifest.name}-${manifest.version}.tgz`,
           `npx ${manifest.name} status`,
-          "npm ci && npm run build && npm link",
-          `npm uninstall --global ${manifest.name}`
+          "npm ci && npm run build && npm link"
         ]
       ) assert.include(text, command)
+      assert.include(yield* section("docs/operate.md", "Uninstall"), `npm uninstall --global ${manifest.name}`)
     }))
 
   it.scopedLive(

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import ts from "typescript-api"
+import { mostWords, tooLong } from "./sentences.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
 const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")
@@ -13,26 +14,6 @@ const below = (folder: string, extension: string): ReadonlyArray<string> =>
   readdirSync(`${root}/${folder}`, { recursive: true, encoding: "utf8" })
     .map((path) => `${folder}/${path.replaceAll("\\", "/")}`)
     .filter((path) => path.endsWith(extension))
-
-const mostWords = 35
-
-/** Counts the words of a sentence. Code, a path or a URL counts as one word. */
-const wordsOf = (sentence: string): number =>
-  sentence.trim().split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word)).length
-
-/** The sentences of a text. An item of a list or a row of a table ends where the next one begins, even without a full stop. */
-const sentencesOf = (text: string): ReadonlyArray<string> =>
-  text
-    .replaceAll(/```.*?```/gs, " ")
-    .replaceAll(/`[^`]*`/g, "Code")
-    .split(/\n\s*\n|\n\s*(?=[-*|] |\d+\. )/)
-    .flatMap((block) =>
-      block.replaceAll(/\s+/g, " ").split(
-        /(?<=[.!?][)"']?) (?=[\p{Lu}\d"'(]|(?:systemd|launchd|libuv|ws) )|(?<=:) (?=[-|] )/u
-      )
-    )
-
-const tooLong = (text: string): ReadonlyArray<string> => sentencesOf(text).filter((one) => wordsOf(one) > mostWords)
 
 /** Returns the text of a docstring, without the comment's stars, its tags and its examples. */
 const proseOf = (comment: string): string =>

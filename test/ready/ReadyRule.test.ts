@@ -15,12 +15,22 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
   listener,
   status: fc.option(fc.integer({ min: 100, max: 599 }), { nil: undefined })
 })
+const leased = fc.tuple(evidence, fc.option(arbitraries.text, { nil: undefined }))
+  .map(([evidence, awaitsLease]) => ({ ...evidence, awaitsLease }))
 
 describe("ReadyRule.judge", () => {
   it.prop(
-    "an owner is healthy only if its phase is listening",
-    [evidence],
-    ([given]) => !judge(given).healthy || given.phase === "listening"
+    "an owner is healthy only if its phase is listening, or if it waits for a lease",
+    [leased],
+    ([given]) =>
+      !judge(given).healthy || given.phase === "listening"
+      || (given.phase === "starting" && given.awaitsLease !== undefined)
+  )
+
+  it.prop(
+    "an owner that waits for a lease is healthy, whoever listens",
+    [leased],
+    ([given]) => judge({ ...given, phase: "starting", awaitsLease: "reports" }).healthy
   )
 
   for (const rule of ["none", "notify"] as const) {

@@ -68,7 +68,7 @@ export const connection = String.raw`
       element("retry").hidden = true;
       element("token-form").hidden = true;
       showStatus(status);
-      const { connections, instance, phase, shutdownReason, watching } = status;
+      const { connections, instance, lease, phase, shutdownReason, watching } = status;
       const waiting = Math.max(0, connections - watching);
       if (phase === "draining") {
         setState(
@@ -76,7 +76,12 @@ export const connection = String.raw`
           "Shutting down" + (shutdownReason === undefined ? "" : ", because " + wordFor(reasons, shutdownReason)) + ". "
             + (waiting === 0 ? "No connections are left." : "Waiting for " + waiting + (waiting === 1 ? " connection." : " connections."))
         );
-      } else if (phase === "listening") setState("listening", "Serving on ws://" + authority(instance.host, instance.port) + ".");
+      } else if (phase === "listening" && lease !== undefined && lease.state === "standby") {
+        setState("standby", "Waits to lead " + lease.name + ". Until then, another host may lead, and requests to an app get 503.");
+      } else if (phase === "listening") {
+        const role = lease !== undefined && lease.state === "leader" ? ", and leads " + lease.name : "";
+        setState("listening", "Serving on ws://" + authority(instance.host, instance.port) + role + ".");
+      }
       else setState("starting", "The gateway holds the lock, but does not serve yet.");
       tick();
     } else if (frame.type === "shutdown") {

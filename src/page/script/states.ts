@@ -9,13 +9,14 @@ export const states = String.raw`
     connecting: { word: "Connecting", sign: circle + hole, colour: "#777777" },
     starting: { word: "Starting", sign: circle + "M8 4a4 4 0 0 1 0 8z", colour: "#c77d00" },
     listening: { word: "Listening", sign: circle, colour: "#12875c" },
+    standby: { word: "Standing by", sign: "M3.5 3h3.2v10H3.5zM9.3 3h3.2v10H9.3z", colour: "#12875c" },
     draining: { word: "Draining", sign: "M2 3h12L8 14z", colour: "#c77d00" },
     ended: { word: "Ended", sign: "M3 3h10v10H3z", colour: "#777777" },
     lost: { word: "Connection lost", sign: "M3 4.4L4.4 3 8 6.6 11.6 3 13 4.4 9.4 8 13 11.6 11.6 13 8 9.4 4.4 13 3 11.6 6.6 8z", colour: "#d0433a" },
     refused: { word: "Access refused", sign: "M8 1.5L14.5 8 8 14.5 1.5 8z" + "M7.2 4.5h1.6v4.4H7.2zM7.2 10h1.6v1.6H7.2z", colour: "#d0433a" }
   };
   /** @type {Readonly<Record<string, string>>} */
-  const verdictSigns = { running: "listening", starting: "starting", draining: "draining", dead: "ended", "not-running": "ended", unhealthy: "lost" };
+  const verdictSigns = { running: "listening", standby: "standby", starting: "starting", draining: "draining", dead: "ended", "not-running": "ended", unhealthy: "lost" };
   /** @type {Readonly<Record<string, string>>} */
   const changeWords = {
     starting: "Started",
@@ -26,10 +27,21 @@ export const states = String.raw`
     regained: "Restored its lock file",
     rewritten: "Rewrote its lock file",
     unavailable: "Lost its lock file; trying to restore it",
-    lost: "Lost the lock"
+    lost: "Lost the lock",
+    standby: "Waits to lead",
+    leading: "Leads",
+    "leadership-lost": "Lost its leadership"
   };
   /** @type {Readonly<Record<string, string>>} */
-  const reasons = { stopped: "it was asked to stop", failed: "it failed", finished: "it has finished" };
+  const leaseWords = { standby: "stands by", leader: "leads", lost: "lost; the gateway ends" };
+  /** @type {Readonly<Record<string, string>>} */
+  const reasons = {
+    stopped: "it was asked to stop",
+    failed: "it failed",
+    finished: "it has finished",
+    "lock lost": "it has lost its lock",
+    "leadership lost": "it has lost its leadership"
+  };
 
   /**
    * The words for a key. An unknown key is returned as it is.

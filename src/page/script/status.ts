@@ -14,6 +14,8 @@ export const status = String.raw`
    *     readonly startedAt: string, readonly uptimeMs: number },
    *   readonly lock: { readonly path: string, readonly enforcement: string, readonly heldSince: string },
    *   readonly supervisor: { readonly kind: string, readonly reason?: string },
+   *   readonly lease?: { readonly name: string, readonly store?: string, readonly state: string, readonly fencingToken?: string,
+   *     readonly renewedAt?: string, readonly trustedUntil?: string },
    *   readonly history: ReadonlyArray<Change>, readonly neighbours?: ReadonlyArray<Neighbour>
    * }} Status
    */
@@ -48,11 +50,21 @@ export const status = String.raw`
     );
   };
 
-  /** @param {string} id @param {ReadonlyArray<readonly [string, string, "text" | "code" | "time"]>} rows */
+  /** A moment that each renewal of the lease moves. @param {string} iso */
+  const untilOf = (iso) => {
+    const value = make("dd", "");
+    value.dataset["until"] = iso;
+    return value;
+  };
+  /** @param {string} value @param {"text" | "code" | "time" | "until"} kind */
+  const valueOf = (value, kind) => {
+    if (kind === "until") return untilOf(value);
+    return kind === "code" ? make("dd", "mono", ...breakable(value)) : make("dd", "", kind === "time" ? timeOf(value) : value);
+  };
+  /** @param {string} id @param {ReadonlyArray<readonly [string, string, "text" | "code" | "time" | "until"]>} rows */
   const showRows = (id, rows) =>
     show(element(id), rows, () =>
-      rows.map(([label, value, kind]) =>
-        make("div", "", make("dt", "", label), kind === "code" ? make("dd", "mono", ...breakable(value)) : make("dd", "", kind === "time" ? timeOf(value) : value))));
+      rows.map(([label, value, kind]) => make("div", "", make("dt", "", label), valueOf(value, kind))));
 
   /** @param {Neighbour} neighbour */
   const linkTo = ({ host, port, verdict }) => {
@@ -90,7 +102,7 @@ export const status = String.raw`
 
   /** @param {Status} status */
   const showStatus = (status) => {
-    const { connections, history, instance, lock, neighbours, supervisor, watching } = status;
+    const { connections, history, instance, lease, lock, neighbours, supervisor, watching } = status;
     element("facts").hidden = false;
     setText(element("profile"), instance.profile ?? "");
     setText(element("address"), authority(instance.host, instance.port));
@@ -111,6 +123,15 @@ export const status = String.raw`
       ["File", lock.path, "code"],
       ["Enforced by", lock.enforcement === "kernel" ? "kernel lock" : "lock record only (no kernel lock available)", "text"],
       ["Held since", lock.heldSince, "time"]
+    ]);
+    element("lease-section").hidden = lease === undefined;
+    if (lease !== undefined) showRows("lease", [
+      ["Lease", lease.name, "text"],
+      ...(lease.store === undefined ? [] : [/** @type {const} */ (["Store", lease.store, "code"])]),
+      ["This gateway", wordFor(leaseWords, lease.state), "text"],
+      ...(lease.fencingToken === undefined ? [] : [/** @type {const} */ (["Fencing token", lease.fencingToken, "code"])]),
+      ...(lease.renewedAt === undefined ? [] : [/** @type {const} */ (["Last renewal", lease.renewedAt, "time"])]),
+      ...(lease.trustedUntil === undefined ? [] : [/** @type {const} */ (["Stops leading", lease.trustedUntil, "until"])])
     ]);
     showRows("supervisor", [
       ["Started by", supervisor.kind === "none" ? "no supervisor" : supervisor.kind, "text"],
@@ -138,6 +159,13 @@ export const status = String.raw`
       const at = Date.parse(time.dateTime);
       if (relative !== undefined) setText(relative, ago(now - at));
       if (shownAt !== undefined) setText(shownAt, absolute(at));
+    }
+    for (const value of document.querySelectorAll("[data-until]")) {
+      if (!(value instanceof HTMLElement)) continue;
+      const at = Date.parse(value.dataset["until"] ?? "");
+      // Without a connection, renewals are not seen.
+      const when = !live ? "at " + absolute(at) : at > now ? "in " + span(at - now + 999) : "now";
+      setText(value, when + ", unless it renews the lease");
     }
     if (status !== undefined) {
       const since = live ? performance.now() - statusAt : 0;

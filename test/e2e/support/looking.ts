@@ -42,6 +42,7 @@ export const undisturbed = { lock: { recheckInterval: "1 hour" } }
 
 const codes: Readonly<Record<Verdict, number>> = {
   running: 0,
+  standby: 4,
   dead: 1,
   "not-running": 3,
   starting: 4,
@@ -61,23 +62,26 @@ export interface Seen {
   readonly health: string
 }
 
+export interface LookOptions extends Gateways.StartOptions {
+  /** Whether the owner itself changes its files meanwhile: with a lease, it writes what it sees of the store. Default `false`. */
+  readonly writes?: boolean
+}
+
 /** Runs `status`, `status --json` and `health`. Each command must give this verdict in time, and change nothing. */
 export const expectStatus = (
   site: Gateways.Site,
   verdict: Verdict,
-  options: Gateways.StartOptions = {}
+  { writes = false, ...options }: LookOptions = {}
 ): Effect.Effect<Seen> =>
   Effect.gen(function*() {
     const ask = (...words: ReadonlyArray<string>) =>
       Gateways.run(site, { ...options, flags: [...(options.flags ?? []), ...words] })
-    const [text, json, health] = yield* unchanged(
-      site,
-      // Each command sends at most two probes, which time out after a second. The rest of the limit is for a busy machine.
-      Gateways.within(
-        "20 seconds",
-        Effect.all([ask("status"), ask("status", "--json"), ask("health")], { concurrency: "unbounded" })
-      )
+    // Each command sends at most two probes, which time out after a second. The rest of the limit is for a busy machine.
+    const asked = Gateways.within(
+      "20 seconds",
+      Effect.all([ask("status"), ask("status", "--json"), ask("health")], { concurrency: "unbounded" })
     )
+    const [text, json, health] = yield* (writes ? asked : unchanged(site, asked))
     for (const { code, stderr } of [text, json]) {
       assert.strictEqual(code, codes[verdict], `${text.stdout}\n${stderr}`)
       assert.strictEqual(stderr, "")
@@ -94,7 +98,7 @@ export const expectStatus = (
     // The values of all rows begin in the same column.
     assert.strictEqual(new Set(lines.map((line) => /^ {2}[a-z ]+: +/.exec(line)?.[0].length)).size, 1, text.stdout)
     assert.strictEqual(health.stdout, "")
-    if (verdict === "running") assert.deepStrictEqual([health.code, health.stderr], [0, ""])
+    if (verdict === "running" || verdict === "standby") assert.deepStrictEqual([health.code, health.stderr], [0, ""])
     else {
       assert.strictEqual(health.code, 1)
       assert.match(health.stderr, /^gateway: [^\n]+\n$/)
