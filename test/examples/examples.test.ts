@@ -14,6 +14,8 @@ import * as Ports from "../e2e/support/ports.ts"
 import * as Processes from "../e2e/support/processes.ts"
 import * as Program from "../e2e/support/program.ts"
 import * as Bundle from "../fixtures/bundle.ts"
+import * as Postgres from "../fixtures/postgres.ts"
+import { unless } from "../fixtures/skips.ts"
 import { Counting } from "./rpc-protocol.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -54,6 +56,7 @@ const names = [
   "cluster.ts",
   "http-api.ts",
   "layer-router.ts",
+  "lease.ts",
   "replacement.ts",
   "rpc.ts",
   "sql.ts",
@@ -114,6 +117,48 @@ const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
     assert.isTrue(yield* Ports.isFree(place.port))
     return second
   })
+
+/** The environment that the page's command sets for the first host, with another server and port. */
+const leaseCommand = /^ {4}DATABASE_URL=postgresql:\/\/postgres@127\.0\.0\.1\/postgres PORT=18789 npx tsx lease\.ts$/m
+
+unless(Postgres.noPostgres).scopedLive(
+  "the example lease.ts is on its page, and runs as the page says: one host writes, and the next one after it",
+  () =>
+    Effect.gen(function*() {
+      const page = yield* Effect.promise(() => Fs.readFile(Path.join(root, "docs/across-hosts.md"), "utf8"))
+      assert.include(page, (yield* Effect.promise(() => Fs.readFile(here("lease.ts"), "utf8"))).trim())
+      assert.match(page, leaseCommand)
+      const server = yield* Postgres.startPostgres()
+      const run = (at: Place) => start("lease.ts", at, { DATABASE_URL: server.url(), PORT: String(at.port) })
+      const visit = (at: Place) =>
+        Effect.flatMap(post(at.port, "/visits"), (response) =>
+          Effect.map(response.text, (text) => ({ status: response.status, text })))
+      const leads = ({ port }: Place) =>
+        get(port, "/readyz").pipe(
+          Effect.filterOrFail(({ status }) =>
+            status === 200, () => "standing by" as const),
+          Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(1200)))
+        )
+      const [one, two] = [yield* place, yield* place]
+      const first = yield* run(one)
+      yield* leads(one)
+      const answers = [yield* visit(one), yield* visit(one)].map(({ text }) => text)
+      const token = /"token":"(\d+)"/.exec(answers[0] ?? "")?.[1] ?? ""
+      assert.deepStrictEqual(answers, [`{"token":"${token}","count":1}`, `{"token":"${token}","count":2}`])
+      const second = yield* run(two)
+      yield* get(two.port, "/healthz").pipe(
+        Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(1200)))
+      )
+      assert.strictEqual((yield* visit(two)).status, 503)
+      yield* Gateways.assertClean(yield* Gateways.stop(first))
+      yield* leads(two)
+      const next = yield* visit(two)
+      assert.isTrue(BigInt(/"token":"(\d+)"/.exec(next.text)?.[1] ?? "0") > BigInt(token))
+      assert.include(next.text, "\"count\":1")
+      yield* Gateways.assertClean(yield* Gateways.stop(second))
+    }),
+  120_000
+)
 
 describe("the example", () => {
   it.each([

@@ -5,6 +5,8 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { readdirSync, readFileSync } from "node:fs"
@@ -127,50 +129,30 @@ const restarts = (engine: Engine, url: string, runs: number) =>
     ]
   })
 
-/** One line of the log of PostgreSQL: when, by which process of the server. */
-const statementLine = /^(\d+\.\d+) (\d+) LOG: {2}(?:execute|statement)/gm
+/** How long the statements of idle gateways are counted, in seconds. */
+const countingTime = 20
 
-/** The statements of each process of the server, as their times in seconds. */
-const statements = (log: string): ReadonlyMap<string, ReadonlyArray<number>> => {
-  const found = new Map<string, Array<number>>()
-  for (const [, at = "", pid = ""] of log.matchAll(statementLine)) {
-    found.set(pid, [...(found.get(pid) ?? []), Number(at)])
-  }
-  return found
-}
-
-/** How many statements a second follow one another, from the first to the last. */
-const rate = (times: ReadonlyArray<number>): number => {
-  const sorted = times.toSorted((a, b) => a - b)
-  return (sorted.length - 1) / ((sorted.at(-1) ?? 0) - (sorted[0] ?? 0))
-}
-
-/** The log file is larger than a process reads at once, so only its end counts: what was written while both gateways were idle. */
+/** Counts the statements of an idle leader and of an idle candidate. Only a leader renews, and all others come from the candidate. */
 const idle = (server: Postgres.PostgresServer) =>
   Effect.scoped(Effect.gen(function*() {
-    const log = () => readFileSync(join(server.folder, "data", "log", "postgresql.log"), "utf8")
-    const leader = yield* newSite(server.url())
-    const candidate = yield* newSite(server.url())
-    yield* startLeader(leader)
-    yield* Effect.sleep("2 seconds")
-    // The processes of the server that the leader uses.
-    const ofLeader = new Set(statements(log()).keys())
-    yield* startCandidate(candidate)
+    yield* startLeader(yield* newSite(server.url()))
+    yield* startCandidate(yield* newSite(server.url()))
     yield* Effect.sleep("3 seconds")
-    const before = log().length
-    yield* Effect.sleep("10 seconds")
-    const during = [...statements(log().slice(before))]
-    const of = (isOfLeader: boolean) =>
-      rate(during.filter(([pid]) => ofLeader.has(pid) === isOfLeader).flatMap(([, times]) => times))
-    const row = (who: string, perSecond: number) =>
+    yield* server.sql("SELECT pg_stat_statements_reset()")
+    yield* Effect.sleep(countingTime * 1000)
+    const rows = yield* server.sql(
+      `SELECT query LIKE '%SET renewals = l.renewals%' AS renews, sum(calls)::int AS calls FROM pg_stat_statements
+       WHERE query NOT LIKE '%pg_stat_statements%' GROUP BY 1`
+    )
+    return [["leader", true] as const, ["candidate", false] as const].map(([who, renews]) =>
       alone({
         name: `statements of an idle ${who}, renew interval ${times.renewInterval} ms`,
         unit: "per second",
-        samples: [perSecond],
+        samples: [Number(rows.find((row) => row["renews"] === renews)?.["calls"] ?? Number.NaN) / countingTime],
         aim: { most: 1000 / times.renewInterval }
       })
-    return [row("leader", of(true)), row("candidate", of(false))]
-  }))
+    )
+  })).pipe(Effect.catchTag("EngineFailed", engineFailed))
 
 /** The processor time of a server and its processes, in milliseconds. Linux counts it in hundredths of a second. */
 const processorTime = (server: Postgres.PostgresServer): number => {
@@ -226,7 +208,10 @@ const crowd = (server: Postgres.PostgresServer) =>
       unit: "ms",
       samples: [perSecond]
     })
-  }))
+  })).pipe(
+    // The logs of so many candidates would hide the progress.
+    Logger.withMinimumLogLevel(LogLevel.None)
+  )
 
 const common = (engine: Engine, url: string, runs: number) =>
   Effect.gen(function*() {
@@ -238,26 +223,15 @@ const common = (engine: Engine, url: string, runs: number) =>
     return [released, crashed, ...yield* restarts(engine, url, runs)]
   })
 
-const serverSettings = {
-  fsync: "on",
-  logging_collector: "on",
-  log_directory: "log",
-  log_filename: "postgresql.log",
-  log_statement: "all",
-  log_line_prefix: "%n %p "
-}
+const serverSettings = { fsync: "on", shared_preload_libraries: "pg_stat_statements" }
 
 const onPostgres = (runs: number) =>
   Effect.gen(function*() {
     const server = yield* Effect.mapError(Postgres.startPostgres(serverSettings), engineFailed)
+    yield* Effect.mapError(server.sql("CREATE EXTENSION pg_stat_statements"), engineFailed)
     const rows = yield* common("PostgreSQL", server.url(), runs)
     yield* Console.error("measuring lease: idle gateways")
     const asked = yield* idle(server)
-    // Without the log of statements, as usual.
-    yield* Effect.mapError(
-      Effect.zipRight(server.sql("ALTER SYSTEM SET log_statement = 'none'"), server.sql("SELECT pg_reload_conf()")),
-      engineFailed
-    )
     yield* Console.error("measuring lease: many candidates")
     return [...rows, ...asked, yield* crowd(server)]
   })
