@@ -258,6 +258,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       for (const { pauses } of victims) pauses.push({ from: now(), to: now() + millis, stopsClock })
     }
     let isRemoved = false
+    let removedAt = 0
     const happen = (what: Happening): Effect.Effect<unknown> => {
       switch (what._tag) {
         case "Kill":
@@ -304,7 +305,11 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           if (store.journal().some(({ what }) => what === "upgrade")) return Effect.void
           isRemoved = true
           // It waits for fenced writes, which can overlap for long.
-          return Effect.tap(store.remove(lease), () => Effect.sync(() => disturb("")))
+          return Effect.tap(store.remove(lease), () =>
+            Effect.sync(() => {
+              disturb("")
+              removedAt = now()
+            }))
         case "ReplaceLocks": {
           const machine = machineOf(what.host)
           return Effect.sync(() => {
@@ -333,6 +338,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     )
     const over = Math.max(20_000, begun, ...spans, ...scenario.faults.map(({ fate }) => isLong(fate) ? 40_000 : 26_000))
     yield* TestClock.adjust(over + settlesWithin)
+    while (now() < removedAt + settlesWithin) yield* TestClock.adjust(removedAt + settlesWithin - now())
     const survivors = actors.filter(isRunning)
     const leaders = survivors.filter(({ tenure }) => tenure !== undefined && tenure.to === undefined)
     if (survivors.length > 0 && leaders.length !== 1) broken.push(`${leaders.length} leaders at the end`)

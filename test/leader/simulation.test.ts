@@ -104,6 +104,24 @@ describe("an election among hosts", () => {
       assert.isUndefined(yield* prove(Original, { runs: numRuns, seed, path, shrinks: true }))
     }), 600_000)
 
+  // The transactions of one leader overlap for 26 s, so the lease is removed 6 s before the schedule would end.
+  it.effect("has a leader again after a removal that waited for fenced writes", () =>
+    Effect.gen(function*() {
+      const service = (host: number, at: number, writeTakes: number) => ({ host, at, stopTakes: 0, writeTakes })
+      const scenario = of({
+        order: 133_182_166,
+        rates: [1, 0.997, 1.001],
+        latency: 306,
+        lateness: 280,
+        services: [service(0, 2269, 1890), service(1, 2989, 3121), service(2, 4254, 1790)],
+        events: [
+          { at: 12_405, what: { _tag: "Failover", loses: 1 } },
+          { at: 24_871, what: { _tag: "Remove" } }
+        ]
+      })
+      assert.deepStrictEqual(yield* simulate(Original, scenario), [])
+    }))
+
   it.effect(
     "keeps every rule in the schedules that show mistakes, also if it is loaded as the mutants are",
     () =>
