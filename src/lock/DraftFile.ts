@@ -9,7 +9,7 @@ import { hasNoLinks, isAlreadyExists, isNotFound } from "../internal/describeErr
 import * as Claim from "./Claim.ts"
 import { Moved, type NamedFiles, open } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
-import { writeRecord } from "./Snapshot.ts"
+import { writeFirstRecord } from "./Snapshot.ts"
 
 type Sync = FileSystem.File["sync"]
 
@@ -43,7 +43,7 @@ export const create = (
   const write = (path: string) =>
     Effect.scoped(
       Effect.flatMap(createExclusively(fs, path, "wx"), (file) =>
-        writeRecord(file, record).pipe(
+        writeFirstRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
           // If a step failed, remove the file. An incomplete lock file would keep every start out until it is old

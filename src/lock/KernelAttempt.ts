@@ -27,7 +27,15 @@ import { createExclusively, removeDraft } from "./DraftFile.ts"
 import { Moved, type NamedFiles, open, openExisting, refuseLink, requireRegularFile } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import * as SelfTest from "./SelfTest.ts"
-import { type Enforcement, isSame, readRecord, type Snapshot, touched, writeRecord } from "./Snapshot.ts"
+import {
+  type Enforcement,
+  isSame,
+  readRecord,
+  type Snapshot,
+  touched,
+  writeFirstRecord,
+  writeRecord
+} from "./Snapshot.ts"
 
 type Kernel = KernelLock["Type"]
 
@@ -44,28 +52,21 @@ class Inspected extends Data.TaggedError("Inspected") {}
  */
 const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/**
- * A file and an effect that locks it. If this process has locked the file already, the effect does nothing and succeeds
- * with `true`.
- */
-interface Locking<E> {
-  readonly path: string
-  readonly id: string
-  readonly lock: Effect.Effect<boolean, E>
-}
+/** Opens the file at a path again. Fails with `Moved` if the path no longer leads to the file with this identity. */
+const openAgain = ({ fs, idOf }: NamedFiles, path: string, id: string) =>
+  Effect.gen(function*() {
+    const second = yield* openExisting(fs, path)
+    if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())
+    return second
+  })
 
 /**
- * Locks a file twice: with `lock`, and through a second descriptor. If the second lock is granted too, locks keep no process out
- * on this file system, so this effect fails with `KernelLockUnsupported`.
+ * Locks a file twice, through two descriptors. If the second lock is granted too, locks keep no process out on this file system,
+ * so this effect fails with `KernelLockUnsupported`.
  */
-const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path }: Locking<E>) =>
+const selfTest = <E, E2>(kernel: Kernel, subject: SelfTest.Subject<E, E2>) =>
   Effect.gen(function*() {
-    const openSecond = Effect.gen(function*() {
-      const second = yield* openExisting(fs, path)
-      if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())
-      return second
-    })
-    const verdict = yield* SelfTest.run(kernel, { lockFirst: lock, openSecond })
+    const verdict = yield* SelfTest.run(kernel, subject)
     if (verdict === "grants everything") {
       return yield* new KernelLockUnsupported({
         where: "filesystem",
@@ -84,28 +85,31 @@ const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record
     yield* onClose(removeDraft(files.fs, draft))
     const file = yield* createExclusively(files.fs, draft, "wx+")
     // If this process dies before it removes the draft, the record tells later starts which process left it.
-    yield* writeRecord(file, record)
-    const id = yield* files.idOf(file)
-    yield* selfTest(files, kernel, { path: draft, id, lock: kernel.tryLock(file.fd) })
+    yield* writeFirstRecord(file, record)
+    // No other start uses this name, so the second descriptor is of the same file.
+    yield* selfTest(kernel, { lockFirst: kernel.tryLock(file.fd), openSecond: openExisting(files.fs, draft) })
   }))
 
 const openOrCreate = (
   files: NamedFiles,
   kernel: Kernel,
   { isLockable = false, path, record: makeRecord }: AttemptOptions
-) => {
-  const record = makeRecord("kernel")
-  return open(files.fs, path, { flag: "r+" }).pipe(
-    Effect.map((file) => ({ file, created: false })),
-    Effect.catchIf(isNotFound, () =>
-      Effect.zipRight(
-        isLockable ? Effect.void : ensureLockable(files, kernel, Claim.draftPath(path, record), record),
-        // Fails with `Moved` if another process created a file at this path after `open` had found none. A symbolic link to a
-        // missing file would have the same effect, but `requireRegularFile` has refused links already.
-        Effect.map(createExclusively(files.fs, path, "wx+"), (file) => ({ file, created: true }))
-      ))
-  )
-}
+) =>
+  Effect.gen(function*() {
+    const { fs } = files
+    if (yield* requireRegularFile(fs, path)) {
+      const file = yield* open(fs, path, { flag: "r+" }).pipe(
+        Effect.asSome,
+        Effect.catchIf(isNotFound, () => Effect.succeedNone)
+      )
+      if (Option.isSome(file)) return { file: file.value, created: false }
+    }
+    const record = makeRecord("kernel")
+    if (!isLockable) yield* ensureLockable(files, kernel, Claim.draftPath(path, record), record)
+    // Fails with `Moved` if another process created a file at this path after this one had found none. A symbolic link to a
+    // missing file would have the same effect, but `requireRegularFile` has refused links already.
+    return { file: yield* createExclusively(fs, path, "wx+"), created: true }
+  })
 
 /**
  * Creates the claim on a file that a dead owner left, and runs `takeOver`. Returns `false` without taking over if another start
@@ -173,7 +177,6 @@ export const withKernelLock = (
   Effect.gen(function*() {
     const { path } = options
     const { fs, identify, isStill, removeIfStill } = files
-    yield* requireRegularFile(fs, path)
     const { created, file } = yield* openOrCreate(files, kernel, options)
     const info = yield* file.stat
     const id = yield* identify(info, file.fd)
@@ -191,19 +194,22 @@ export const withKernelLock = (
       Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
     )
     if (!granted) return yield* reportHeld
-    // Refuse a link before the path is compared with the file. A path that was a link to this file would pass the
-    // comparison.
-    if (!created) yield* refuseLink(fs, path)
-    if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-    // Only now may this attempt remove the file that it created. Earlier, another start could have locked the file, and
-    // the finalizer would remove that start's lock file.
-    if (created) yield* onClose(removeIfStill(path, id))
-    if (!created) yield* selfTest(files, kernel, { path, id, lock: Effect.succeed(granted) })
+    if (created) {
+      // Only now may this attempt remove the file that it created. Earlier, another start could have locked the file, and
+      // the finalizer would remove that start's lock file.
+      yield* onClose(removeIfStill(path, id))
+    } else {
+      // Refuse a link before the path is compared with the file. A path that was a link to this file would pass the
+      // comparison.
+      yield* refuseLink(fs, path)
+      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      yield* selfTest(kernel, { lockFirst: Effect.succeed(granted), openSecond: openAgain(files, path, id) })
+    }
 
-    const left = yield* file.stat
-    // If the file is empty, a slower start created the file a moment ago, and this start locked it first. So the file
-    // is not the leftover of a dead owner.
-    const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
+    const left = created ? info : yield* file.stat
+    // If the file is empty, this start or a slower one created the file a moment ago, and this start locked it first. So the
+    // file is not the leftover of a dead owner.
+    const leftover: Option.Option<Leftover> = left.size === FileSystem.Size(0)
       ? Option.none()
       : Option.some({ record: yield* readRecord(file, left), ...(yield* touched(left)) })
     const record = Option.flatMap(leftover, ({ record }) => record)
@@ -221,8 +227,8 @@ export const withKernelLock = (
       // From here on, a file that a dead owner left belongs to this start, even if the write fails. So the release of
       // this start removes the file.
       if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))
+      // Not synced to disk: after a power cut, no process holds this lock, whatever the record says.
       yield* writeRecord(file, options.record("kernel"))
-      yield* file.sync
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
     })
     if (created || isOurs(options, record)) yield* write

@@ -120,9 +120,11 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const folder = NodePath.dirname(path)
     const fs = yield* patientFiles
     const platform = yield* HostPlatform
-    yield* makeFolders(folder)
+    const present = Option.filter(yield* Effect.option(fs.stat(folder)), ({ type }) => type === "Directory")
     // A folder that was just made is checked too, because some file systems give every file to one fixed user, such as root.
-    const seen = yield* fs.stat(folder)
+    const seen = Option.isSome(present)
+      ? present.value
+      : yield* Effect.zipRight(makeFolders(folder), fs.stat(folder))
     const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)
     const uid = Option.getOrUndefined(yield* Effect.flatten(UserId))

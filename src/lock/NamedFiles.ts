@@ -5,6 +5,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -76,11 +77,13 @@ export const open = (fs: FileSystem.FileSystem, path: string, options: FileSyste
 export const openExisting = (fs: FileSystem.FileSystem, path: string) =>
   open(fs, path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
 
+const refuseTarget = (path: string, target: string) => refuse(path, `it is a symbolic link to ${target}`)
+
 /** Fails if the path is a symbolic link. */
 export const refuseLink = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, LockUnavailable> =>
   Effect.flatMap(
     linkTarget(fs, path),
-    (link) => Option.isSome(link) ? refuse(path, `it is a symbolic link to ${link.value}`) : Effect.void
+    (link) => Option.isSome(link) ? refuseTarget(path, link.value) : Effect.void
   )
 
 const statPath = (
@@ -94,18 +97,21 @@ const statPath = (
 
 /**
  * Fails if the path is a symbolic link, which could lead to an unrelated file. Also fails if the path leads to a file
- * that is not regular, because open(2) of a FIFO could block. Succeeds if there is no file.
+ * that is not regular, because open(2) of a FIFO could block. Returns whether there is a file.
  */
 export const requireRegularFile = (
   fs: FileSystem.FileSystem,
   path: string
-): Effect.Effect<void, PlatformError | LockUnavailable> =>
+): Effect.Effect<boolean, PlatformError | LockUnavailable> =>
   Effect.gen(function*() {
-    yield* refuseLink(fs, path)
+    const link = yield* Effect.either(fs.readLink(path))
+    if (Either.isRight(link)) return yield* refuseTarget(path, link.right)
+    if (isNotFound(link.left)) return false
     const info = yield* statPath(fs, path)
     if (Option.isSome(info) && info.value.type !== "File") {
       return yield* refuse(path, `it is not a regular file but a ${info.value.type.toLowerCase()}`)
     }
+    return Option.isSome(info)
   })
 
 /** Makes the operations for the file system of this host. */
@@ -128,7 +134,7 @@ export const make: Effect.Effect<NamedFiles, never, FileSystem.FileSystem> = Eff
 
   const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
     Effect.scoped(Effect.gen(function*() {
-      yield* requireRegularFile(fs, path)
+      if (!(yield* requireRegularFile(fs, path))) return Option.none()
       const file = yield* open(fs, path, { flag: "r" })
       const info = yield* file.stat
       yield* refuseLink(fs, path)

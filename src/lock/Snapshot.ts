@@ -76,6 +76,9 @@ export const readRecord = (
 export const readOpen = (file: FileSystem.File): Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError> =>
   Effect.flatMap(file.stat, (info) => readRecord(file, info))
 
+const writeBytes = (file: FileSystem.File, bytes: Uint8Array): Effect.Effect<void, PlatformError> =>
+  Effect.zipRight(file.seek(FileSystem.Size(0), "start"), file.writeAll(bytes))
+
 /**
  * Writes the record first and truncates the file afterwards. A reader in between sees the new record, possibly with the
  * end of the old one behind it, and never an empty file.
@@ -85,11 +88,14 @@ export const writeRecord = (
   record: OwnerRecord.OwnerRecord
 ): Effect.Effect<void, PlatformError> => {
   const bytes = OwnerRecord.encode(record)
-  return file.seek(FileSystem.Size(0), "start").pipe(
-    Effect.zipRight(file.writeAll(bytes)),
-    Effect.zipRight(file.truncate(FileSystem.Size(bytes.length)))
-  )
+  return Effect.zipRight(writeBytes(file, bytes), file.truncate(FileSystem.Size(bytes.length)))
 }
+
+/** Writes the record into a file that is empty, because this process has just created it. */
+export const writeFirstRecord = (
+  file: FileSystem.File,
+  record: OwnerRecord.OwnerRecord
+): Effect.Effect<void, PlatformError> => writeBytes(file, OwnerRecord.encode(record))
 
 const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.match(a, {

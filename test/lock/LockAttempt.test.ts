@@ -372,10 +372,14 @@ for (const { kernel, mode, skip } of modes) {
         yield* mine(path, "b")
       }))
 
-    live("a record that cannot be synced leaves nothing behind", ({ folder, path }) =>
+    // With a kernel lock, the record is not synced: after a power cut, no process holds the lock.
+    live("a record that cannot be completed leaves nothing behind", ({ folder, path }) =>
       Effect.gen(function*() {
-        const error = yield* Effect.flip(mine(path, "a")).pipe(withFiles({ sync: failing("fsync", "EIO: i/o error") }))
-        assert.strictEqual(error.reason, "EIO: i/o error, fsync")
+        const [call, files] = mode === "kernel"
+          ? ["ftruncate", { truncate: () => failing("ftruncate", "EIO: i/o error") }] as const
+          : ["fsync", { sync: failing("fsync", "EIO: i/o error") }] as const
+        const error = yield* Effect.flip(mine(path, "a")).pipe(withFiles(files))
+        assert.strictEqual(error.reason, `EIO: i/o error, ${call}`)
         assert.deepStrictEqual(yield* entries(folder), [])
       }))
 

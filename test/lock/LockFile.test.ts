@@ -299,7 +299,7 @@ describe("a lock file that cannot be used", () => {
     Effect.gen(function*() {
       const host = yield* makeHost()
       yield* host.setIntercept(({ name }) =>
-        Effect.succeed(name === "fsync" || name === "unlink" ? Option.some("EIO") : Option.none())
+        Effect.succeed(name === "ftruncate" || name === "unlink" ? Option.some("EIO") : Option.none())
       )
       const refused = yield* Deferred.make<GatewayLockError>()
       const { pid } = yield* host.spawn(

@@ -48,9 +48,9 @@ it.effect(
           assert.deepStrictEqual(yield* violations(subject, scenario), [], `${name}: ${JSON.stringify(scenario)}`)
         }
       }
-      // In the first scenario, a gateway that systemd started is refused because the owner is healthy. By its exit status, the
+      // In this scenario, a gateway that systemd started is refused because the owner is healthy. By its exit status, the
       // simulated systemd knows not to restart it. The build `unchanged` must end with that exit status too.
-      for (const scenario of draw("kernel locks").slice(0, 1)) {
+      for (const scenario of draw("kernel locks").slice(2, 3)) {
         const report = yield* simulate(subject, scenario)
         assert.isTrue(report.players.some(isLeftInControl))
         assert.deepStrictEqual(check(scenario, report), [])

@@ -39,9 +39,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     changes: [
       {
         file: kernelAttempt,
-        from: `    if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-    // Only now`,
-        to: "    // Only now"
+        from: `      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      yield* selfTest(`,
+        to: "      yield* selfTest("
       },
       {
         file: kernelAttempt,
@@ -50,18 +50,18 @@ export const mutants: ReadonlyArray<Mutant> = [
       },
       {
         file: kernelAttempt,
-        from: "SelfTest.run(kernel, { lockFirst: lock, openSecond })",
+        from: "SelfTest.run(kernel, subject)",
         to: `Effect.catchIf(
-      SelfTest.run(kernel, { lockFirst: lock, openSecond }),
+      SelfTest.run(kernel, subject),
       (error) => error === "another file",
       () => Effect.succeed("works")
     )`
       },
       {
         file: kernelAttempt,
-        from: `      yield* file.sync
+        from: `      yield* writeRecord(file, options.record("kernel"))
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())`,
-        to: `      yield* file.sync`
+        to: `      yield* writeRecord(file, options.record("kernel"))`
       }
     ]
   },
@@ -79,8 +79,8 @@ export const mutants: ReadonlyArray<Mutant> = [
       },
       {
         file: kernelAttempt,
-        from: "    if (created) yield* onClose(removeIfStill(path, id))",
-        to: "    if (created) mineNow = id"
+        from: "      yield* onClose(removeIfStill(path, id))",
+        to: "      mineNow = id"
       },
       {
         file: kernelAttempt,
@@ -210,7 +210,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     changes: [{
       file: kernelAttempt,
       from: `if (verdict === "grants everything") {`,
-      to: `if (verdict === "grants everything" && id === "") {`
+      to: `if (verdict === "grants everything" && kernel === undefined) {`
     }]
   },
   {
