@@ -63,6 +63,20 @@ export interface Command {
 
 const json = { json: "print one JSON document, for programs" } as const
 
+/** The flags of the commands that can keep showing what they found. */
+const watch = {
+  switches: {
+    ...json,
+    watch: "keep running: redraw the report on a terminal, else print it again after each change; q or Ctrl-C ends it"
+  },
+  values: {
+    interval: {
+      placeholder: "<duration>",
+      description: "with --watch: time between two looks; most changes are seen at once; default: 2 seconds"
+    }
+  }
+} as const satisfies Pick<Command, "switches" | "values">
+
 /** The settings that select a lease and its store. */
 const leaseSettings: ReadonlyArray<Setting<unknown>> = [
   settings.profile,
@@ -136,12 +150,11 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   status: {
     description: "show the owner of this gateway's lock and port, and whether it is healthy",
-    switches: json,
-    values: {},
+    ...watch,
     settings: targetSettings,
     // These statuses follow those that the Linux Standard Base defines for the `status` action of an init script.
     exits: [
-      [ExitStatus.ExitStatus.ok, "running and healthy"],
+      [ExitStatus.ExitStatus.ok, "running and healthy; with --watch always, if no error occurs"],
       [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],
       [ExitStatus.ExitStatus.notRunning, "not running"],
       [
@@ -171,8 +184,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   list: {
     description: "list all gateways of this user on this host",
-    switches: json,
-    values: {},
+    ...watch,
     settings: logSettings,
     exits: [[0, "always, even if there is no gateway"]]
   },

@@ -256,7 +256,7 @@ const inspectCommand = (
     switch (command._tag) {
       case "Status": {
         const { status } = yield* Effect.promise(() => import("./status.ts"))
-        return yield* status(command, style)
+        return yield* status(command, style, invocation.stdoutIsTerminal)
       }
       case "Health": {
         const { health } = yield* Effect.promise(() => import("./health.ts"))
@@ -264,7 +264,7 @@ const inspectCommand = (
       }
       case "List": {
         const { list } = yield* Effect.promise(() => import("./list.ts"))
-        return yield* list(command, style)
+        return yield* list(command, style, invocation.stdoutIsTerminal)
       }
       case "Doctor": {
         const { doctor } = yield* Effect.promise(() => import("./doctor.ts"))
