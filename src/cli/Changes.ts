@@ -12,8 +12,8 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
-import { HostPlatform } from "../host/HostPlatform.ts"
-import { ProcessTable } from "../host/ProcessTable.ts"
+import { currentProcess, exists } from "../host/ProcessSource.ts"
+import { lasting } from "./lasting.ts"
 
 /** Where a change shows. */
 export interface Places {
@@ -47,12 +47,41 @@ const targetOf = (folder: string): Effect.Effect<Target, never, FileSystem.FileS
 /** How long to wait before a folder is watched again, after the system stopped or refused the watch. */
 const watchAgain = Schedule.spaced("2 seconds")
 
+/** The suffix of lock files. Other files in the folder of the lock files are drafts and tests of starts. */
+const lockSuffix = ".lock"
+
+/**
+ * Makes a function that says whether a lock file has changed since the last call. An owner touches its lock file every few seconds, and
+ * a leader writes its renewals there. Neither is a change.
+ */
+const contentChanges = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const known = new Map<string, string>()
+  return (path: string) =>
+    Effect.map(Effect.orElseSucceed(fs.readFileString(path), () => ""), (content) => {
+      const now = lasting(content)
+      const isChanged = known.get(path) !== now
+      known.set(path, now)
+      return isChanged
+    })
+})
+
 const watchFolder = ({ entry, folder }: Target, changed: Effect.Effect<unknown>) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
+    const hasChanged = yield* contentChanges
+    const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
+    for (const name of names.filter((name) => name.endsWith(lockSuffix))) yield* hasChanged(NodePath.join(folder, name))
+    const matters = (name: string) =>
+      entry !== undefined || NodePath.basename(folder) !== "locks"
+        ? Effect.succeed(entry === undefined || name === entry)
+        : name.endsWith(lockSuffix)
+        ? hasChanged(NodePath.join(folder, name))
+        : Effect.succeed(false)
     yield* fs.watch(folder).pipe(
-      Stream.filter(({ path }) => entry === undefined || NodePath.basename(path) === entry),
-      Stream.runForEach(() => changed),
+      Stream.runForEach(({ path }) =>
+        Effect.if(matters(NodePath.basename(path)), { onTrue: () => changed, onFalse: () => Effect.void })
+      ),
       Effect.ignore,
       // `fs.watch` of Node throws if the system allows no more watches. The interval between two looks then shows the change.
       Effect.catchAllDefect(() => Effect.void),
@@ -62,15 +91,19 @@ const watchFolder = ({ entry, folder }: Target, changed: Effect.Effect<unknown>)
 
 const endCheckInterval = "250 millis"
 
-/** Completes when a process ends that is alive now. Completes never if it is not alive. */
-const ended = (pid: number) =>
-  Effect.gen(function*() {
-    const { identify, liveness } = yield* ProcessTable
-    const process = yield* identify(pid)
-    if ((yield* liveness(process)) !== "Alive") return yield* Effect.never
-    yield* Effect.repeat(liveness(process), {
-      while: (liveness) => liveness === "Alive",
-      schedule: Schedule.spaced(endCheckInterval)
+/**
+ * Completes when a process ends that exists now. A process that has ended and whose parent does not wait for it still exists. The
+ * interval between two looks then shows its end. A look at the table of processes would cost too much for such short pauses.
+ */
+const ended = (pid: number): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const isThere = exists(currentProcess(), pid)
+    return Effect.if(isThere, {
+      onTrue: () =>
+        Effect.asVoid(
+          Effect.repeat(isThere, { while: (isThere) => isThere, schedule: Schedule.spaced(endCheckInterval) })
+        ),
+      onFalse: () => Effect.never
     })
   })
 
@@ -79,7 +112,7 @@ const ended = (pid: number) =>
  * had the same folders.
  */
 export const make: Effect.Effect<
-  (places: Places) => Effect.Effect<void, never, FileSystem.FileSystem | ProcessTable>,
+  (places: Places) => Effect.Effect<void, never, FileSystem.FileSystem>,
   never,
   Scope.Scope
 > = Effect.gen(function*() {
@@ -104,12 +137,6 @@ export const make: Effect.Effect<
   return ({ folders, pids }) =>
     Effect.gen(function*() {
       yield* arm(folders)
-      const change = Queue.take(changes)
-      // Elsewhere, each check of a process starts another program.
-      if ((yield* HostPlatform) !== "linux") return yield* change
-      yield* pids.reduce<Effect.Effect<void, never, ProcessTable>>(
-        (first, pid) => Effect.raceFirst(first, ended(pid)),
-        change
-      )
+      yield* pids.reduce((first, pid) => Effect.raceFirst(first, ended(pid)), Queue.take(changes))
     })
 })

@@ -36,6 +36,8 @@ export class Screen extends Context.Tag("gateway-lock/cli/Screen")<Screen, {
    */
   readonly open: Effect.Effect<Queue.Dequeue<Event>, never, Scope.Scope>
   readonly size: Effect.Effect<Size>
+  /** The processor time of this process so far, in milliseconds. */
+  readonly processorMillis: Effect.Effect<number>
 }>() {}
 
 /**
@@ -54,8 +56,8 @@ const controlL = "\u000c"
 const controlZ = "\u001a"
 const controlBackslash = "\u001c"
 
-/** The sequences of keys such as the arrows. Their letters are not typed letters. */
-const keySequences = new RegExp("\u001b(?:\\[[\\d;?]*[ -/]*[@-~]|O.)?", "g")
+/** The sequences of keys such as the arrows, after an escape. Their letters are not typed letters. */
+const keySequences = /\p{Cc}(?:\[[\d;?]*[ -/]*[@-~]|O.)/gu
 
 /** What typed keys ask for. */
 const eventsOf = (typed: string): ReadonlyArray<Event | "suspend"> =>
@@ -136,7 +138,8 @@ const attach = (offer: (event: Event) => void): () => void => {
       else offer(event)
     }
   }
-  const onEnd = () => offer("quit")
+  // The terminal was closed. SIGHUP says the same, but can come later than the end of the input.
+  const onEnd = () => process.emit("SIGHUP", "SIGHUP")
   const onResize = () => offer("redraw")
   let isOver = false
   if (stdin.isTTY === true) stdin.on("data", onKeys).on("end", onEnd).on("error", onEnd)
@@ -173,5 +176,9 @@ export const live: Screen["Type"] = {
   size: Effect.sync(() => {
     const { columns, rows } = process.stdout
     return columns > 0 && rows > 0 ? { columns, rows } : unknownSize
+  }),
+  processorMillis: Effect.sync(() => {
+    const { system, user } = process.cpuUsage()
+    return (system + user) / 1000
   })
 }

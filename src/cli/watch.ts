@@ -13,6 +13,7 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import { short } from "../internal/durationText.ts"
 import { decodeGiven, durationSetting } from "../settings/Setting.ts"
+import { lasting } from "./lasting.ts"
 import * as Picture from "./Picture.ts"
 import { type Event, Screen } from "./Screen.ts"
 import type { OutputFailed } from "./Stdout.ts"
@@ -31,24 +32,59 @@ export interface Watched<A, E, R> {
 }
 
 export interface Options {
-  readonly interval: Duration.Duration
+  /** The time between two looks, if it was given. By default it depends on what a look costs. */
+  readonly interval: Duration.Duration | undefined
   /** How the report is shown. `lines`: JSON, one line for each report. */
   readonly form: "screen" | "text" | "lines"
 }
 
-const intervalSetting = durationSetting({
-  name: "interval",
-  flag: "interval",
-  description: "time between two looks",
-  default: Duration.seconds(2),
-  minimum: Duration.millis(100)
-})
+const shortestPause = Duration.seconds(2)
 
-/** The value of `--interval`, or the default. Fails with `SettingInvalid`. */
+/** The value of `--interval`, if it was given. Fails with `SettingInvalid`. */
 export const intervalOf = (typed: string | undefined) =>
-  typed === undefined
-    ? Effect.succeed(Duration.seconds(2))
-    : decodeGiven(intervalSetting, { raw: typed, source: "--interval" })
+  typed === undefined ? Effect.succeed(undefined) : decodeGiven(
+    durationSetting({
+      name: "interval",
+      flag: "interval",
+      description: "time between two looks",
+      default: shortestPause,
+      minimum: Duration.millis(100)
+    }),
+    { raw: typed, source: "--interval" }
+  )
+
+// ---------------------------------------------------------------------------
+// pace
+// ---------------------------------------------------------------------------
+
+/**
+ * A look at many processes on a slow machine costs much. By default, the pause between two looks is so long that the looks take less
+ * than one percent of a processor, within these bounds.
+ */
+const longestPause = Duration.seconds(10)
+const pausePerCost = 150
+
+/** The first looks cost more than all later ones, because their code is new to the machine. */
+const looksUntilWarm = 3
+
+/** Runs a look, and tells how long to wait after it. */
+const pacing = (interval: Duration.Duration | undefined) =>
+  Effect.map(
+    Ref.make({ looks: 0, leastMillis: Number.POSITIVE_INFINITY }),
+    (state) => <A, E, R>(look: Effect.Effect<A, E, R>) =>
+      Effect.gen(function*() {
+        const { processorMillis } = yield* Screen
+        const before = yield* processorMillis
+        const seen = yield* look
+        const cost = (yield* processorMillis) - before
+        const { leastMillis, looks } = yield* Ref.updateAndGet(state, ({ leastMillis, looks }) => ({
+          looks: looks + 1,
+          leastMillis: Math.min(leastMillis, cost)
+        }))
+        const byCost = Duration.seconds(looks < looksUntilWarm ? 0 : Math.ceil(leastMillis * pausePerCost / 1000))
+        return { seen, wait: interval ?? Duration.clamp(byCost, { minimum: shortestPause, maximum: longestPause }) }
+      })
+  )
 
 /**
  * The pause between a change and the next look. A start writes several files one after the other, and each is a change. The pause also
@@ -68,11 +104,13 @@ const timeText = (millis: number): string => `${DateTime.formatIso(DateTime.unsa
 
 interface Shown<A> {
   readonly seen: A
+  /** The time until the next look. */
+  readonly wait: Duration.Duration
   readonly nowMillis: number
 }
 
-const picture = <A, E, R>(watched: Watched<A, E, R>, interval: Duration.Duration, { nowMillis, seen }: Shown<A>) => ({
-  header: `${watched.title}  ${timeText(nowMillis)}  every ${short(interval)}; q quits`,
+const picture = <A, E, R>(watched: Watched<A, E, R>, { nowMillis, seen, wait }: Shown<A>) => ({
+  header: `${watched.title}  ${timeText(nowMillis)}  every ${short(wait)}; q quits`,
   report: watched.toText(seen, nowMillis),
   overflow: watched.overflow
 })
@@ -80,20 +118,21 @@ const picture = <A, E, R>(watched: Watched<A, E, R>, interval: Duration.Duration
 /** Looks again and again, and asks for a redraw after each look. */
 const looking = <A, E, R>(
   watched: Watched<A, E, R>,
-  interval: Duration.Duration,
+  interval: Duration.Duration | undefined,
   shown: Ref.Ref<Option.Option<Shown<A>>>,
   events: Queue.Enqueue<Event>,
   asked: Queue.Dequeue<void>
 ) =>
-  Effect.gen(function*() {
-    const seen = yield* watched.look
-    yield* Ref.set(shown, Option.some({ seen, nowMillis: yield* Clock.currentTimeMillis }))
-    yield* Queue.offer(events, "redraw")
-    yield* Effect.raceFirst(pause(watched, seen, interval), Queue.take(asked))
-  }).pipe(Effect.forever)
+  Effect.flatMap(pacing(interval), (paced) =>
+    Effect.gen(function*() {
+      const { seen, wait } = yield* paced(watched.look)
+      yield* Ref.set(shown, Option.some({ seen, wait, nowMillis: yield* Clock.currentTimeMillis }))
+      yield* Queue.offer(events, "redraw")
+      yield* Effect.raceFirst(pause(watched, seen, wait), Queue.take(asked))
+    }).pipe(Effect.forever))
 
 /** Draws until a key or a closed terminal ends it. Then prints the last report, because the alternate screen disappears. */
-const onScreen = <A, E, R>(watched: Watched<A, E, R>, interval: Duration.Duration) =>
+const onScreen = <A, E, R>(watched: Watched<A, E, R>, interval: Duration.Duration | undefined) =>
   Effect.gen(function*() {
     const screen = yield* Screen
     const shown = yield* Ref.make(Option.none<Shown<A>>())
@@ -109,7 +148,7 @@ const onScreen = <A, E, R>(watched: Watched<A, E, R>, interval: Duration.Duratio
           }
           const last = yield* Ref.get(shown)
           if (Option.isNone(last)) continue
-          if (!(yield* screen.write(Picture.draw(picture(watched, interval, last.value), yield* screen.size)))) return
+          if (!(yield* screen.write(Picture.draw(picture(watched, last.value), yield* screen.size)))) return
         }
       })
     yield* Effect.scoped(Effect.gen(function*() {
@@ -132,13 +171,6 @@ const onScreen = <A, E, R>(watched: Watched<A, E, R>, interval: Duration.Duratio
 // a pipe or a file
 // ---------------------------------------------------------------------------
 
-/** The keys whose values change although the gateway does not: times of the look, ages, and the renewals of a lease. */
-const passing: ReadonlySet<string> = new Set(["asOf", "ageMs", "renewedAt", "trustedUntil"])
-
-/** What of a report counts as a change. Pure. */
-export const fingerprint = (json: string): string =>
-  JSON.stringify(JSON.parse(json), (key, value: unknown) => passing.has(key) ? undefined : value)
-
 /** Prints the report after each change, until the reader closes its end. */
 const toReader = <A, E, R>(
   watched: Watched<A, E, R>,
@@ -146,18 +178,19 @@ const toReader = <A, E, R>(
 ): Effect.Effect<void, E | OutputFailed, R | Screen> =>
   Effect.gen(function*() {
     const screen = yield* Screen
+    const paced = yield* pacing(interval)
     let last = ""
     while (true) {
-      const seen = yield* watched.look
+      const { seen, wait } = yield* paced(watched.look)
       const json = watched.toJson(seen)
-      const now = fingerprint(json)
+      const now = lasting(json)
       if (now !== last) {
         last = now
         const nowMillis = yield* Clock.currentTimeMillis
         const text = form === "lines" ? json : `--- ${timeText(nowMillis)}\n${watched.toText(seen, nowMillis)}`
         if (!(yield* screen.write(`${text}\n`))) return
       }
-      yield* pause(watched, seen, interval)
+      yield* pause(watched, seen, wait)
     }
   })
 
