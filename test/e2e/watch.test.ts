@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Cause, Effect } from "effect"
+import { spawn } from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Gateways from "./support/gateways.ts"
@@ -188,7 +189,9 @@ describe("status --watch on a terminal", () => {
           yield* terminal.shows(/q quits/)
         }
         yield* terminal.type("q")
-        yield* terminal.shows(/noted/)
+        yield* terminal.shows(/not running\n(?:.*\n)*bash\S*[#$]/)
+        yield* terminal.type("stty -a > modes; echo noted\r")
+        yield* terminal.shows(/^noted/m)
         yield* assertRestored(terminal, false)
         assert.match(yield* modesLeft(site), / icanon /)
       })
@@ -245,4 +248,92 @@ describe("list --watch on a terminal", () => {
         assert.strictEqual(yield* terminal.ended, 0, rows.join("\n"))
       })
   )
+})
+
+describe("--watch into a pipe", () => {
+  /** Starts a watch whose output a reader in this process takes, and waits for parts of that output. */
+  const startInto = (site: Gateways.Site, flags: ReadonlyArray<string>) =>
+    Effect.gen(function*() {
+      const [command = "", ...args] = Gateways.command(site, { flags: ["status", "--watch", ...rarely, ...flags] })
+      const child = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          spawn(command, args, { cwd: site.root, env: environment(site), stdio: ["ignore", "pipe", "pipe"] })
+        ),
+        (child) => Effect.sync(() => child.kill("SIGKILL"))
+      )
+      const seen = { text: "", errors: "" }
+      child.stdout.setEncoding("utf8").on("data", (text: string) => (seen.text += text))
+      child.stderr.setEncoding("utf8").on("data", (text: string) => (seen.errors += text))
+      const status = new Promise<number | null>((resolve) => child.on("close", resolve))
+      const writes = (pattern: RegExp) =>
+        Effect.async<string>((resume) => {
+          const look = () => {
+            if (pattern.test(seen.text)) resume(Effect.succeed(seen.text))
+          }
+          child.stdout.on("data", look)
+          look()
+          return Effect.sync(() => child.stdout.off("data", look))
+        }).pipe(Effect.timeoutFailCause({
+          duration: "20 seconds",
+          onTimeout: () => Cause.die(new Error(`${pattern} never came: ${seen.text}${seen.errors}`))
+        }))
+      return { child, seen, writes, ended: Effect.promise(() => status) }
+    })
+
+  it.scopedLive("prints one report after each change, below a line with the time, and ends with status 0 on SIGTERM", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const watch = yield* startInto(site, [])
+      yield* watch.writes(/^--- \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\ngateway .*: not running\n/)
+      const gateway = yield* Gateways.startListening(site)
+      yield* watch.writes(/^gateway .*: running\n/m)
+      yield* Gateways.stop(gateway, "SIGKILL")
+      const text = yield* watch.writes(/^gateway .*: dead\n/m)
+      assert.notInclude(text, "\u001b")
+      watch.child.kill("SIGTERM")
+      assert.strictEqual(yield* watch.ended, 0)
+      assert.strictEqual(watch.seen.errors, "")
+    }))
+
+  it.scopedLive("with --json prints one line for each change and nothing for a touch, and ends when the reader has ended", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const watch = yield* startInto(site, ["--json"])
+      yield* watch.writes(/"not-running".*\n/)
+      const gateway = yield* Gateways.startListening(site)
+      const before = yield* watch.writes(/"running".*\n/)
+      const now = new Date()
+      yield* Effect.promise(() => Fs.utimes(Gateways.configLock(site), now, now))
+      // A report of the touch would come before the report of the stop.
+      yield* Gateways.stop(gateway)
+      const text = yield* watch.writes(/"running"(?:.*\n)+.*"not-running".*\n/)
+      const verdicts = text.trimEnd().split("\n").map((line) => JSON.parse(line).verdict)
+      assert.deepStrictEqual(
+        verdicts.filter((verdict, at) =>
+          verdict !== "starting" && verdict !== "draining" && verdict !== verdicts[at - 1]
+        ),
+        ["not-running", "running", "not-running"]
+      )
+      assert.strictEqual(verdicts.filter((verdict) => verdict === "running").length, before.match(/"running"/g)?.length)
+      watch.child.stdout.destroy()
+      yield* Gateways.startListening(site)
+      assert.strictEqual(yield* watch.ended, 0)
+      assert.strictEqual(watch.seen.errors, "")
+    }))
+
+  it.scopedLive("refuses an interval that is none, or without --watch, in one line", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      for (
+        const [flags, line] of [
+          [["status", "--interval", "2s"], "gateway: --interval needs --watch; see \"gateway status --help\"\n"],
+          [["list", "--watch", "--interval", "10ms"], /^gateway: invalid interval "10ms" from --interval.*100 millis.*\n$/]
+        ] as const
+      ) {
+        const { code, stderr, stdout } = yield* Gateways.run(site, { args: flags })
+        assert.deepStrictEqual({ code, stdout }, { code: 64, stdout: "" }, stderr)
+        if (typeof line === "string") assert.strictEqual(stderr, line)
+        else assert.match(stderr, line)
+      }
+    }))
 })

@@ -93,17 +93,22 @@ export const start = (
           baseY: emulator.buffer.active.baseY,
           getLine: emulator.buffer.active.getLine.bind(emulator.buffer.active)
         }
-        return Array.from({ length: emulator.rows }, (_, row) => getLine(baseY + row)?.translateToString(true) ?? "")
+        return Array.from({ length: emulator.rows }, (_, row) =>
+          getLine(baseY + row)?.translateToString(true, 0, emulator.cols) ?? "")
       }
       const until = <A>(what: string, find: () => A | undefined): Effect.Effect<A> =>
         Effect.async<A>((resume) => {
           const look = () => {
             const found = find()
-            if (found !== undefined) resume(Effect.succeed(found))
+            if (found !== undefined) {
+              resume(Effect.succeed(found))
+            }
           }
           readers.add(look)
           look()
-          return Effect.sync(() => readers.delete(look))
+          return Effect.sync(() =>
+            readers.delete(look)
+          )
         }).pipe(Effect.timeoutFailCause({
           duration: patience,
           onTimeout: () =>
