@@ -302,8 +302,7 @@ describe("--watch into a pipe", () => {
       yield* watch.writes(/"not-running".*\n/)
       const gateway = yield* Gateways.startListening(site)
       const before = yield* watch.writes(/"running".*\n/)
-      const now = new Date()
-      yield* Effect.promise(() => Fs.utimes(Gateways.configLock(site), now, now))
+      yield* Gateways.age(site)
       // A report of the touch would come before the report of the stop.
       yield* Gateways.stop(gateway)
       const text = yield* watch.writes(/"running"(?:.*\n)+.*"not-running".*\n/)
@@ -327,7 +326,10 @@ describe("--watch into a pipe", () => {
       for (
         const [flags, line] of [
           [["status", "--interval", "2s"], "gateway: --interval needs --watch; see \"gateway status --help\"\n"],
-          [["list", "--watch", "--interval", "10ms"], /^gateway: invalid interval "10ms" from --interval.*100 millis.*\n$/]
+          [
+            ["list", "--watch", "--interval", "10ms"],
+            /^gateway: invalid interval "10ms" from --interval.*100 millis.*\n$/
+          ]
         ] as const
       ) {
         const { code, stderr, stdout } = yield* Gateways.run(site, { args: flags })
