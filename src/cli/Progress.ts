@@ -1,12 +1,16 @@
 /**
  * Shows a long wait in one line on stderr, if stderr is a terminal. The line appears after a second, is updated in place at most once a
  * second, and is removed at the end of the wait. Log lines remove it before they are written.
+ *
+ * While a command of `gateway exec` runs, the terminal belongs to that command, and nothing may be written over its output. A wait then
+ * gets whole lines: one after a second, and one every ten seconds.
  */
 import * as Clock from "effect/Clock"
 import type * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import { printable } from "../internal/printable.ts"
 import { type Wait, WaitDisplay } from "../internal/WaitDisplay.ts"
@@ -27,6 +31,9 @@ const stderr: Line = {
 }
 
 const updateInterval = Duration.seconds(1)
+
+/** How many updates pass between two whole lines. */
+const updatesPerLine = 10
 
 /** Formats a time in whole seconds. */
 const inSeconds = (duration: Duration.Duration): string =>
@@ -56,6 +63,7 @@ const makePainter = (line: Line) => {
     /** The cursor stays in the last column at most, so that the text does not move to the next line. */
     paint: (wait: Wait, text: string): void => {
       if (waits.at(-1) !== wait) return
+      if (wait.isShared === true) return line.write(`${text}\r\n`)
       isPainted = true
       line.write(`\r${cutToWidth(text, (line.columns() ?? 80) - 1)}\u001b[K`)
     },
@@ -74,7 +82,10 @@ type Painter = ReturnType<typeof makePainter>
 const painting = (painter: Painter, wait: Wait) =>
   Effect.gen(function*() {
     const began = yield* Clock.currentTimeNanos
+    const updates = yield* Ref.make(0)
     yield* Effect.gen(function*() {
+      const update = yield* Ref.getAndUpdate(updates, (count) => count + 1)
+      if (wait.isShared === true && update % updatesPerLine !== 0) return
       const text = yield* wait.text
       const elapsed = Duration.nanos((yield* Clock.currentTimeNanos) - began)
       yield* Effect.sync(() => text === "" ? painter.clear() : painter.paint(wait, lineOf(text, wait, elapsed)))

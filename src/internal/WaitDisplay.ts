@@ -14,6 +14,8 @@ export interface Wait {
   readonly limit?: Duration.Duration | undefined
   /** Whether a second stop signal ends the wait. */
   readonly isCuttable?: boolean | undefined
+  /** Whether another program writes to the same terminal meanwhile. */
+  readonly isShared?: boolean | undefined
 }
 
 /** Runs an effect, and shows the wait meanwhile. */
