@@ -43,13 +43,12 @@ const makeScene = Effect.gen(function*() {
     Effect.fork(
       watch({
         title: "gateway test",
-        look: Effect.zipRight(
-          Effect.sync(() => {
-            screen.looks += 1
-            screen.spent += screen.cost
-          }),
-          Effect.zipRight(look, Ref.get(state))
-        ),
+        look: Effect.gen(function*() {
+          screen.looks += 1
+          screen.spent += screen.cost
+          yield* look
+          return yield* Ref.get(state)
+        }),
         toText: ({ verdict }, nowMillis) => `${verdict} at ${nowMillis}`,
         toJson: (seen) => JSON.stringify({ ...seen, asOf: screen.looks }),
         overflow: "cut",
