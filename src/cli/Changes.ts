@@ -89,6 +89,9 @@ const watchFolder = ({ entry, folder }: Target, changed: Effect.Effect<unknown>)
     )
   })
 
+/** How long the system may take to begin to watch a folder. */
+const armingTime = "200 millis"
+
 const endCheckInterval = "250 millis"
 
 /**
@@ -133,6 +136,8 @@ export const make: Effect.Effect<
       const inner = yield* Scope.fork(scope, ExecutionStrategy.sequential)
       yield* Ref.set(watched, { key, close: Scope.close(inner, Exit.void) })
       for (const target of targets) yield* Effect.forkIn(watchFolder(target, changed), inner)
+      // A change between the last look and the begin of the watch would be missed. So another look follows.
+      yield* Effect.forkIn(Effect.zipRight(Effect.sleep(armingTime), changed), inner)
     })
   return ({ folders, pids }) =>
     Effect.gen(function*() {
