@@ -21,6 +21,9 @@ import {
   type Shell,
   shells
 } from "./commands.ts"
+import type { ExecCommandLine, Reported } from "./parsedCommands.ts"
+
+export type { ExecCommandLine } from "./parsedCommands.ts"
 
 export {
   type Command,
@@ -47,32 +50,6 @@ export class UsageError extends Data.TaggedError("UsageError")<{
   }
 }
 
-/**
- * The command line of `gateway exec`, or the part of another command line that is for `exec`. The last four fields contain the text
- * that the user typed, which is parsed later.
- */
-export interface ExecCommandLine {
-  readonly _tag: "Exec"
-  readonly flags: ReadonlyMap<string, string>
-  /** The flags that only `exec` has, as typed, in the order of the table `commands`. */
-  readonly ownFlags: ReadonlyArray<string>
-  /** The command to run: a program and its arguments. */
-  readonly words: readonly [program: string, ...args: ReadonlyArray<string>]
-  readonly standby: boolean
-  readonly ensure: boolean
-  readonly force: boolean
-  readonly hasPort: boolean
-  /** Whether `exec` binds the port itself, and passes the listening socket to the command. */
-  readonly listens: boolean
-  readonly toGroup: boolean
-  readonly inheritsLock: boolean
-  readonly diesWithWrapper: boolean
-  readonly ready: string | undefined
-  readonly startTimeout: string | undefined
-  readonly stopTimeout: string | undefined
-  readonly conflictStatus: string | undefined
-}
-
 export type CommandLine =
   /** The help of one command, or of the whole program. */
   | { readonly _tag: "Help"; readonly command?: CommandName }
@@ -91,9 +68,9 @@ export type CommandLine =
     readonly force: boolean
   }
   | ExecCommandLine
-  | { readonly _tag: "Status"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
+  | { readonly _tag: "Status" } & Reported
   | { readonly _tag: "Health"; readonly flags: ReadonlyMap<string, string> }
-  | { readonly _tag: "List"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
+  | { readonly _tag: "List" } & Reported
   | {
     readonly _tag: "Stop"
     readonly flags: ReadonlyMap<string, string>
@@ -308,6 +285,19 @@ const checkStart = ({ refuse, switches }: Typed): Effect.Effect<void, UsageError
     : Effect.void
 }
 
+const reported = (
+  { refuse, switches, values }: Typed,
+  flags: ReadonlyMap<string, string>
+): Effect.Effect<Reported, UsageError> =>
+  values.has("interval") && !switches.has("watch")
+    ? refuse("--interval needs --watch")
+    : Effect.succeed({
+      flags,
+      json: switches.has("json"),
+      watch: switches.has("watch"),
+      interval: values.get("interval")
+    })
+
 const execCommandLine = (
   { program = [], refuse, switches, values }: Typed,
   flags: ReadonlyMap<string, string>
@@ -399,11 +389,11 @@ const commandLine = (
         return yield* execCommandLine(typed, flags)
       }
       case "status":
-        return { _tag: "Status", flags, json: switches.has("json") }
+        return { _tag: "Status", ...(yield* reported(typed, flags)) }
       case "health":
         return { _tag: "Health", flags }
       case "list":
-        return { _tag: "List", flags, json: switches.has("json") }
+        return { _tag: "List", ...(yield* reported(typed, flags)) }
       case "doctor":
         return { _tag: "Doctor", flags, json: switches.has("json") }
       case "stop":

@@ -6,6 +6,7 @@ import { toUrl } from "../Address.ts"
 import { GatewayList } from "../inspect/GatewayList.ts"
 import { printable } from "../internal/printable.ts"
 import { describeProcess, describeSince } from "../report/words.ts"
+import { displayWidth, padToWidth } from "./DisplayWidth.ts"
 import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
 
 const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
@@ -32,9 +33,10 @@ const cells = (
 export const toText = (list: GatewayList, nowMillis: number, style: Style): string => {
   const lines = list.gateways.map((gateway) => ({ verdict: gateway.verdict, cells: cells(gateway, nowMillis) }))
   const widths = header.map((name, column) =>
-    Math.max(name.length, ...lines.map(({ cells }) => cells[column]?.length ?? 0))
+    Math.max(name.length, ...lines.map(({ cells }) => displayWidth(cells[column] ?? "")))
   )
-  const pad = (text: string, column: number) => column === header.length - 1 ? text : text.padEnd(widths[column] ?? 0)
+  const pad = (text: string, column: number) =>
+    column === header.length - 1 ? text : padToWidth(text, widths[column] ?? 0)
   return [
     ...(lines.length === 0 ? ["this user has no gateway on this host"] : [header.map(pad).join("  ")]),
     ...lines.map(({ cells, verdict }) =>

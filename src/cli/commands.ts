@@ -63,6 +63,21 @@ export interface Command {
 
 const json = { json: "print one JSON document, for programs" } as const
 
+/** The flags of a command that can keep showing what it found. */
+const watched: Pick<Command, "switches" | "values"> = {
+  switches: {
+    ...json,
+    watch: "keep running: redraw the report on a terminal, else print it again after each change; q or Ctrl-C ends it"
+  },
+  values: {
+    interval: {
+      placeholder: "<duration>",
+      description:
+        "with --watch: time between two looks; a start or an end is seen at once; default: 2 to 10 seconds, for less than 1% of a processor"
+    }
+  }
+}
+
 /** The settings that select a lease and its store. */
 const leaseSettings: ReadonlyArray<Setting<unknown>> = [
   settings.profile,
@@ -136,12 +151,11 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   status: {
     description: "show the owner of this gateway's lock and port, and whether it is healthy",
-    switches: json,
-    values: {},
+    ...watched,
     settings: targetSettings,
     // These statuses follow those that the Linux Standard Base defines for the `status` action of an init script.
     exits: [
-      [ExitStatus.ExitStatus.ok, "running and healthy"],
+      [ExitStatus.ExitStatus.ok, "running and healthy; with --watch always, if no error occurs"],
       [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],
       [ExitStatus.ExitStatus.notRunning, "not running"],
       [
@@ -171,8 +185,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   },
   list: {
     description: "list all gateways of this user on this host",
-    switches: json,
-    values: {},
+    ...watched,
     settings: logSettings,
     exits: [[0, "always, even if there is no gateway"]]
   },

@@ -19,6 +19,7 @@ import * as FileHolders from "../host/FileHolders.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import * as ReceivedSignals from "../host/ReceivedSignals.ts"
 import * as Signals from "../host/Signals.ts"
+import { reported } from "../internal/WaitDisplay.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { ensurePortFree } from "../lock/PortCheck.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
@@ -302,7 +303,10 @@ export const execWith = (
     const options = yield* execOptions(start, command, flags, environment, signals, rule)
     const recover = command.standby ? Recovery.standby : Recovery.recover
     const bindsNow = command.listens && awaitLead === undefined
-    const acquired = yield* recover(acquire(start, command, options, rule, bindsNow), recoveryOptions(start)).pipe(
+    const wait = yield* reported
+    const starting = acquire(start, command, options, rule, bindsNow)
+    const acquired = yield* recover(starting, recoveryOptions(start, wait.report)).pipe(
+      wait.during(),
       Effect.raceFirst(askedToEnd(signals))
     )
     if (acquired instanceof EndedBySignal) return acquired

@@ -13,6 +13,7 @@ import { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as CommandWatchdog from "../host/CommandWatchdog.ts"
 import { HostFacts } from "../host/HostFacts.ts"
 import * as SelfFence from "../host/SelfFence.ts"
+import { shown } from "../internal/WaitDisplay.ts"
 import * as HighestToken from "../leader/HighestToken.ts"
 import * as HolderText from "../leader/HolderText.ts"
 import * as LeaseInRecord from "../leader/LeaseInRecord.ts"
@@ -72,7 +73,9 @@ export const make = (options: Options): Effect.Effect<AwaitLead, never, FileSyst
       yield* systemd.notify(`STATUS=waiting to lead ${lease.name} at ${location}`)
       return yield* Effect.gen(function*() {
         const { onChange, saysLeader } = yield* LeaseInRecord.make(lock, { name: lease.name, store: location })
-        const lead = yield* Lead.make({ lease, holder: yield* holderOf(options, lock), onChange })
+        const lead = yield* Lead.make({ lease, holder: yield* holderOf(options, lock), onChange }).pipe(
+          shown({ text: Effect.succeed(`waiting to lead ${lease.name} at ${location}`) })
+        )
         return yield* Effect.as(saysLeader, lead)
       }).pipe(
         Effect.provide(HighestToken.layerFile(HighestToken.pathBeside(lock.path, location, lease.name))),

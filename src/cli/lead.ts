@@ -11,6 +11,7 @@ import type { ServingOptions } from "../gateway/GatewayInstance.ts"
 import * as LeadingInstance from "../gateway/LeadingInstance.ts"
 import { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as SelfFence from "../host/SelfFence.ts"
+import { shown } from "../internal/WaitDisplay.ts"
 import { LeaseStore } from "../leader/LeaseStore.ts"
 import { openLeaseStore } from "../leader/openLeaseStore.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
@@ -40,7 +41,9 @@ export const candidate = (serving: ServingOptions, { lease, systemd, url }: Lead
       )
       const { location } = Context.get(store, LeaseStore)
       yield* systemd.notify(`STATUS=waiting to lead ${lease.name} at ${location}`)
-      const { fencingToken } = yield* Effect.provide(lead, Context.merge(store, fence))
+      const { fencingToken } = yield* Effect.provide(lead, Context.merge(store, fence)).pipe(
+        shown({ text: Effect.succeed(`waiting to lead ${lease.name} at ${location}`) })
+      )
       yield* systemd.notify(`STATUS=leading ${lease.name} with fencing token ${fencingToken}`)
       return yield* Effect.never
     })

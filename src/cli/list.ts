@@ -3,25 +3,24 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as GatewayList from "../inspect/GatewayList.ts"
-import * as SystemServices from "../inspect/SystemServices.ts"
-import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import * as Inspected from "./inspected.ts"
+import { find, healthOf } from "./listed.ts"
 import * as ListReport from "./ListReport.ts"
-import { notice } from "./Notice.ts"
 import type { Style } from "./StatusReport.ts"
 import { print } from "./Stdout.ts"
 
-export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
+export const list = (
+  command: Extract<CommandLine, { readonly _tag: "List" }>,
+  style: Style,
+  isTerminal: boolean
+) =>
   Effect.gen(function*() {
-    const health = yield* GatewayConfig.resolveLenient(flags).pipe(
-      Effect.tap(({ problems }) => Effect.forEach(problems, ({ message }) => notice(message), { discard: true })),
-      Effect.map(({ config }) => config.health),
-      // The command does not fail here, because the list itself reports which folders it could not search.
-      Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
-    )
-    const ours = yield* GatewayList.list({ health })
-    const seen = yield* SystemServices.addTo(ours, { health })
+    const { flags, json } = command
+    if (command.watch) {
+      const watched = yield* Effect.promise(() => import("./watched.ts"))
+      return yield* watched.list(command, style, isTerminal)
+    }
+    const seen = yield* Effect.flatMap(healthOf(flags), find)
     yield* print(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(Inspected.layer))

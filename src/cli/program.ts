@@ -95,7 +95,7 @@ const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effe
  * `--force` do not load it.
  */
 const makeRoom = (
-  { isTerminal, process }: Invocation,
+  { process }: Invocation,
   { flags }: { readonly flags: ReadonlyMap<string, string> },
   config: GatewayConfig.GatewayConfig
 ) =>
@@ -107,7 +107,7 @@ const makeRoom = (
       )
     }
     const stop = yield* Effect.promise(() => import("./stop.ts"))
-    yield* stop.makeRoom({ config, flags, isTerminal })
+    yield* stop.makeRoom({ config, flags })
   })
 
 /** Whether colours are allowed: `NO_COLOR` is unset or empty (no-color.org). */
@@ -215,7 +215,7 @@ const stopCommand = (
     // A problem in the config file must not prevent a stop, so such problems are only printed.
     const config = yield* resolveWarning(command.flags)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
-    yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
+    yield* stop({ ...command, config })
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
 const serviceCommand = (
@@ -256,7 +256,7 @@ const inspectCommand = (
     switch (command._tag) {
       case "Status": {
         const { status } = yield* Effect.promise(() => import("./status.ts"))
-        return yield* status(command, style)
+        return yield* status(command, style, invocation.stdoutIsTerminal)
       }
       case "Health": {
         const { health } = yield* Effect.promise(() => import("./health.ts"))
@@ -264,7 +264,7 @@ const inspectCommand = (
       }
       case "List": {
         const { list } = yield* Effect.promise(() => import("./list.ts"))
-        return yield* list(command, style)
+        return yield* list(command, style, invocation.stdoutIsTerminal)
       }
       case "Doctor": {
         const { doctor } = yield* Effect.promise(() => import("./doctor.ts"))
@@ -283,9 +283,21 @@ const leaderCommand = (
     Effect.tapErrorCause(report(typed))
   )
 
+/** Shows the waits of a command on a terminal. JSON lines stay alone on stderr, and a dumb terminal cannot clear a line. */
+const showingWaits =
+  ({ isTerminal }: Invocation, typed: GatewayConfig.LogFormat) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.gen(function*() {
+      if (!isTerminal || typed === "json" || Option.getOrUndefined(yield* variable("TERM")) === "dumb") {
+        return yield* self
+      }
+      const { onTerminal } = yield* Effect.promise(() => import("./Progress.ts"))
+      return yield* onTerminal(self)
+    })
+
 const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
+    const waiting = showingWaits(invocation, typed)
     switch (command._tag) {
       case "Help": {
         const help = yield* Effect.promise(() => import("./Help.ts"))
@@ -303,7 +315,7 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "Service":
         return yield* Effect.provide(serviceCommand(invocation, command, typed), platform)
       case "Stop":
-        return yield* Effect.provide(stopCommand(invocation, command, typed), platform)
+        return yield* Effect.provide(waiting(stopCommand(invocation, command, typed)), platform)
       case "Status":
       case "Health":
       case "List":
@@ -312,9 +324,9 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "Leader":
         return yield* Effect.provide(leaderCommand(invocation, command, typed), platform)
       case "Exec":
-        return yield* Effect.provide(execCommand(invocation, command, typed), platform)
+        return yield* Effect.provide(waiting(execCommand(invocation, command, typed)), platform)
       case "Run":
-        return yield* Effect.provide(runCommand(invocation, command, typed), platform)
+        return yield* Effect.provide(waiting(runCommand(invocation, command, typed)), platform)
     }
   })
 

@@ -14,6 +14,7 @@ import { type Address, toUrl } from "../Address.ts"
 import type { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as PortOwners from "../host/PortOwners.ts"
+import { reported } from "../internal/WaitDisplay.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { untilLost } from "../lock/LossReport.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
@@ -199,16 +200,20 @@ const startOnce = (start: Start, { leaseUrl, token }: Pick<RunOptions, "leaseUrl
 }
 
 export const recoveryOptions = (
-  { address, beforeWaiting, config, systemd, verdict }: Start
+  { address, beforeWaiting, config, systemd, verdict }: Start,
+  report: (wait: string) => Effect.Effect<void>
 ): Recovery.RecoveryOptions => ({
   supervisor: verdict.kind,
   address,
   health: config.health,
   beforeWaiting,
   onWaiting: (waiting) =>
-    systemd.notify(
-      `STATUS=${waiting.status}`,
-      SystemdNotify.extendTimeout(Duration.sum(Duration.min(waiting.for, longestWait), notifyMargin))
+    Effect.zipRight(
+      report(waiting.status),
+      systemd.notify(
+        `STATUS=${waiting.status}`,
+        SystemdNotify.extendTimeout(Duration.sum(Duration.min(waiting.for, longestWait), notifyMargin))
+      )
     )
 })
 
@@ -236,7 +241,9 @@ const runNotifying = (
       if (Option.isSome(running)) return yield* sayRunning(running.value)
     }
     const recover = options.standby ? Recovery.standby : Recovery.recover
-    const lead = yield* recover(startOnce(start, options), recoveryOptions(start)).pipe(
+    const wait = yield* reported
+    const lead = yield* recover(startOnce(start, options), recoveryOptions(start, wait.report)).pipe(
+      wait.during(),
       Effect.asSome,
       Effect.catchIf(
         // With `ensure`, these errors can mean that another process started this gateway after `runningHealthy` was called above.

@@ -11,10 +11,16 @@ import * as StatusReport from "./StatusReport.ts"
 import { print } from "./Stdout.ts"
 
 export const status = (
-  { flags, json }: Extract<CommandLine, { readonly _tag: "Status" }>,
-  style: StatusReport.Style
+  command: Extract<CommandLine, { readonly _tag: "Status" }>,
+  style: StatusReport.Style,
+  isTerminal: boolean
 ) =>
   Effect.gen(function*() {
+    const { flags, json } = command
+    if (command.watch) {
+      const watched = yield* Effect.promise(() => import("./watched.ts"))
+      return yield* watched.status(command, style, isTerminal)
+    }
     const seen = yield* Inspected.inspect(flags)
     const now = yield* Clock.currentTimeMillis
     yield* print(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, flags, now, style, yield* HostPlatform))

@@ -14,6 +14,7 @@ import * as PortOwners from "../host/PortOwners.ts"
 import * as Signals from "../host/Signals.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 import { adviceFor } from "../internal/advice.ts"
+import { reported } from "../internal/WaitDisplay.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
@@ -37,8 +38,6 @@ export interface StopCommand {
   /** The value of `--timeout` in the form that was typed, not yet parsed. */
   readonly timeout: string | undefined
   readonly force: boolean
-  /** Whether stderr is a terminal. If so, the command prints its progress while it waits. */
-  readonly isTerminal: boolean
 }
 
 const timeoutSetting = durationSetting({
@@ -65,7 +64,8 @@ const asOther = ({ configName, port, profile, stateDir }: StopConfig, platform: 
     ["port", String(port)]
   ], platform)
 
-const seconds = (duration: Duration.Duration): string => `${Math.round(Duration.toSeconds(duration))}s`
+/** How often the wait for the owner is described. The line that shows it is updated as often. */
+const reportInterval = Duration.seconds(1)
 
 const Live = (config: StopConfig) =>
   Layer.mergeAll(
@@ -79,9 +79,10 @@ const options = (
   command: StopCommand,
   path: string,
   timeout: Duration.Duration,
-  platform: string
+  platform: string,
+  report: (wait: string) => Effect.Effect<void>
 ): StopOwner.StopOptions => {
-  const { config, flags, isTerminal } = command
+  const { config, flags } = command
   return {
     path,
     address: { host: config.host, port: config.port },
@@ -90,13 +91,8 @@ const options = (
     force: command.force,
     command: sameGateway("stop", flags, platform),
     commandAsOther: asOther(config, platform),
-    onWaiting: isTerminal
-      ? (waiting) =>
-        notice(
-          `waiting for pid ${waiting.pid} to end: ${waiting.for} (${seconds(waiting.elapsed)} of ${seconds(timeout)})`,
-          "INFO"
-        )
-      : undefined
+    onWaiting: ({ for: what, pid }) => report(`waiting for pid ${pid} to end: ${what}`),
+    progressInterval: reportInterval
   }
 }
 
@@ -190,8 +186,9 @@ export const stop = (command: StopCommand) =>
     const { config } = command
     const timeout = yield* timeoutOf(command)
     const platform = yield* HostPlatform
-    const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout, platform)
-    const outcome = yield* stopEither(config, stopping)
+    const wait = yield* reported
+    const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout, platform, wait.report)
+    const outcome = yield* stopEither(config, stopping).pipe(wait.during({ limit: timeout }))
     const { answer, notes } = describe(outcome, stopping.path, stopping.address, platform)
     yield* print(answer)
     for (const note of notes) yield* notice(note)
@@ -206,15 +203,18 @@ export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
   Effect.gen(function*() {
     const { config } = command
     const timeout = yield* timeoutOf({ config, timeout: undefined })
+    const wait = yield* reported
     const outcome = yield* StopOwner.stop({
       ...options(
         { ...command, timeout: undefined, force: true },
         yield* LockInspection.lockPathOf(config),
         timeout,
-        yield* HostPlatform
+        yield* HostPlatform,
+        wait.report
       ),
       supervised: "refuse"
     }).pipe(
+      wait.during({ limit: timeout }),
       Effect.provide(Live(config)),
       Effect.asSome,
       Effect.catchAll((error) =>

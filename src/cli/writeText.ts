@@ -37,10 +37,17 @@ const flush = (done: Done): void => {
 
 /**
  * Writes a text, and calls `ended` once a pipe, socket or terminal has taken it, because data that is queued when the process exits
- * is lost. If the text could not be written, `ended` gets the reason. A reader that has closed its end is no failure.
+ * is lost. If the text could not be written, `ended` gets the reason. A reader that has closed its end is no failure, and `isGone`
+ * is then true.
  */
-export const writeText = (text: string, ended: (failed: NodeJS.ErrnoException | undefined) => void): void => {
-  const done: Done = (error) => ended(error === null || error === undefined || isUnread(error) ? undefined : error)
+export const writeText = (
+  text: string,
+  ended: (failed: NodeJS.ErrnoException | undefined, isGone: boolean) => void
+): void => {
+  const done: Done = (error) => {
+    const isGone = error !== null && error !== undefined && isUnread(error)
+    ended(error === null || error === undefined || isGone ? undefined : error, isGone)
+  }
   const data = Buffer.from(text)
   if (process.stdout instanceof Socket) process.stdout.write(data, done)
   else writeFile(data, (error) => error === null || error === undefined ? flush(done) : done(error))

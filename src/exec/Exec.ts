@@ -26,6 +26,7 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import { ReceivedSignals } from "../host/ReceivedSignals.ts"
 import type { Signals } from "../host/Signals.ts"
 import { atMost } from "../internal/atMost.ts"
+import { shown } from "../internal/WaitDisplay.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import { holdersOf, pipeDelay, stopChild, type StopOptions } from "./StopCommand.ts"
 
@@ -145,7 +146,12 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
     if (mode === "none") return yield* ready
     const untilReady = <A>(schedule: Schedule.Schedule<A>) =>
       Effect.repeat(isReady(child), { until: (isReady) => isReady, schedule })
-    if (Option.isSome(yield* Effect.timeoutOption(untilReady(soon), startTimeout))) return yield* ready
+    const waiting = shown({
+      text: Effect.succeed(mode === "require" ? `waiting for ${JSON.stringify(command)} to be ready: ${rule}` : ""),
+      limit: startTimeout,
+      isShared: true
+    })
+    if (Option.isSome(yield* waiting(Effect.timeoutOption(untilReady(soon), startTimeout)))) return yield* ready
     if (mode === "require") return yield* new NotReady({ command, rule, timeout: startTimeout })
     yield* Effect.logWarning(
       `${JSON.stringify(command)} is not ready after ${
@@ -318,11 +324,21 @@ export const attend = (
       Effect.interruptible,
       Effect.forkScoped
     )
+    const stopping = yield* Deferred.await(wasAsked).pipe(
+      Effect.zipRight(
+        shown({
+          text: Effect.succeed(`waiting for ${JSON.stringify(options.command)} (pid ${child.pid}) to end`),
+          isShared: true
+        })(Effect.never)
+      ),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
     const ended = yield* child.ended.pipe(
       Effect.raceFirst(Deferred.await(failed)),
       Effect.raceFirst(lost)
     )
-    yield* Fiber.interrupt(readiness)
+    yield* Fiber.interruptAll([readiness, stopping])
     // Mostly the end of the pipe is seen before the end of the command, and there is nothing to wait for.
     if (!(yield* child.isDeserted)) yield* Effect.raceFirst(awaitInheritors(child, wasAsked, options), lost)
     yield* Ref.set(isOver, true)

@@ -12,6 +12,7 @@ import type { ProcessIdentity } from "../host/ProcessIdentity.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import { type Signal, Signals } from "../host/Signals.ts"
 import { atMost } from "../internal/atMost.ts"
+import { shown } from "../internal/WaitDisplay.ts"
 import type { Lead } from "./Lead.ts"
 
 /** How long the command may take to stop. */
@@ -131,6 +132,7 @@ const inTime = <A, R>(
   Effect.as(self, true).pipe(
     lead === undefined ? (self) => self : Effect.raceFirst(Effect.as(lead.cut, false)),
     atMost(stopTimeout),
+    shown({ text: Effect.succeed("waiting for the command to end"), limit: stopTimeout, isShared: true }),
     Effect.map(Option.getOrElse(() => false))
   )
 

@@ -93,7 +93,7 @@ export const currentProcess = (): ProcessHandle => ({
  * Whether a process exists, by signal 0 of kill(2). Only `ESRCH` proves that the process does not exist. `EPERM` means that
  * the process exists and belongs to another user.
  */
-const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
+export const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
   Effect.try(() => handle.kill(pid, 0)).pipe(
     Effect.match({ onSuccess: () => true, onFailure: ({ error }) => codeOf(error) !== "ESRCH" })
   )

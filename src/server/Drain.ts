@@ -13,6 +13,7 @@ import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
 import { atMost } from "../internal/atMost.ts"
+import { shown } from "../internal/WaitDisplay.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { spannedAsRoot } from "../telemetry/spans.ts"
@@ -47,14 +48,15 @@ const connectionsText = (count: number): string => `${count} connection${count =
 
 /**
  * Waits until the connections of a listener that accepts no more have ended, but not longer than the timeout. `open` is the number
- * of these connections at the beginning.
+ * of these connections at the beginning. `isCuttable`: a second stop signal completes `drainCut`.
  */
 const awaitConnections = (
   bound: BoundSocket,
   address: Address,
   open: number,
   timeout: Duration.Duration,
-  drainCut: Effect.Effect<void>
+  drainCut: Effect.Effect<void>,
+  isCuttable: boolean
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
     if (open > 0) {
@@ -65,6 +67,11 @@ const awaitConnections = (
     const left = yield* bound.idle.pipe(
       Effect.raceFirst(drainCut),
       atMost(timeout),
+      shown({
+        text: Effect.map(bound.pending, (left) => `draining, ${connectionsText(left)} open`),
+        limit: timeout,
+        isCuttable
+      }),
       Effect.zipRight(bound.pending)
     )
     yield* Metric.incrementBy(Metrics.drainCutTotal, left)
@@ -118,7 +125,7 @@ export const make = (
         // The wait for the write of the record has a limit. Without the limit, a file system that hangs would stop the drain here,
         // and the open connections would not be ended.
         yield* Fiber.await(updated).pipe(Effect.raceFirst(drainCut), atMost(recordGrace))
-        yield* awaitConnections(bound, address, open, timeout, drainCut)
+        yield* awaitConnections(bound, address, open, timeout, drainCut, Option.isSome(asked))
         yield* bound.destroyConnections
         yield* bound.dismissViewers(farewell, goingAway, reason).pipe(
           Effect.raceFirst(drainCut),

@@ -104,9 +104,17 @@ describe("CommandLine.parse", () => {
     assert.deepStrictEqual(read("status", "--json", "--profile", "night"), {
       _tag: "Status",
       flags: { profile: "night" },
-      json: true
+      json: true,
+      watch: false,
+      interval: undefined
     })
-    assert.deepStrictEqual(read("list"), { _tag: "List", flags: {}, json: false })
+    assert.deepStrictEqual(read("list", "--watch", "--interval", "5s"), {
+      _tag: "List",
+      flags: {},
+      json: false,
+      watch: true,
+      interval: "5s"
+    })
     assert.deepStrictEqual(read("doctor", "--json"), { _tag: "Doctor", flags: {}, json: true })
     assert.deepStrictEqual(read("leader", "show", "--json"), { _tag: "Leader", flags: {}, action: "show", json: true })
     assert.deepStrictEqual(read("leader", "resign", "--lease-name", "a"), {
@@ -176,6 +184,9 @@ describe("CommandLine.parse", () => {
     ["--standby and --ensure cannot be combined", ["run", "--ensure", "--standby"]],
     ["--force cannot be combined with --standby or --ensure", ["run", "--ensure", "--force"]],
     ["--json is not a flag of \"stop\"", ["stop", "--json"]],
+    ["--watch is not a flag of \"stop\"", ["stop", "--watch"]],
+    ["--interval needs --watch", ["status", "--interval", "2s"]],
+    ["--interval needs a value: --interval <duration>", ["list", "--watch", "--interval"]],
     ["--dry-run is not a flag of \"run\"", ["--dry-run"]],
     ["--manager is not a flag of \"run\"", ["run", "--manager", "systemd"]],
     [
