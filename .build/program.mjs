@@ -41,7 +41,7 @@ const program = { input: { program: here("src/cli/runProgram.ts") }, preserveEnt
 const everyStart = { name: "program", tags: ["$initial"], priority: 1 }
 
 /** The parts of the program that only a lease needs. */
-const leaseParts = /^\.\/(?:lead|execLead|leader|LeaseAudit)\.ts$/
+const leaseParts = /^\.\/(?:lead|execLead|leader|LeaseAudit|GivenLease)\.ts$/
 
 /**
  * Finds the file of each module in a program that cannot use a lease. The parts of a lease share many modules with the server and
