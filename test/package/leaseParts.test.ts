@@ -27,14 +27,14 @@ const ofServing = [...ofEveryStart, "src/inspect/leaseFromRecord.ts"]
 const isOfLease = (path: string) => /^src\/(?:leader\/|(?:.*\/)?[^/]*(?:lease|lead)[^/]*$)/i.test(path)
 
 /** The names of the files that a gateway has loaded. A command in Node under `exec` prints such a line too, but without names. */
-const loadedBy = ({ stderr }: { readonly stderr: string }): ReadonlyArray<string> => {
+const loadedBy = ({ stderr }: { readonly stderr: string }): Array<string> => {
   const names = /^loaded: (.+)$/m.exec(stderr)?.[1]?.split(" ") ?? []
   assert.includeMembers(names, ["entry", "program"], stderr)
   return names
 }
 
 /** The modules of a lease in these files. `entry` is a bundle of its own. */
-const leaseModules = (names: ReadonlyArray<string>): ReadonlyArray<string> =>
+const leaseModules = (names: ReadonlyArray<string>): Array<string> =>
   names.filter((name) => name !== "entry").flatMap((name) => {
     assert.notStrictEqual(name, "pg")
     const modules = modulesOf[name]
