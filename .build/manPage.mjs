@@ -11,7 +11,7 @@ try {
   const load = async (room, name) => {
     const file = join(folder, `${name}.mjs`)
     const build = await rolldown({ platform: "node", input: here(`src/${room}/${name}.ts`) })
-    await build.write({ file, format: "esm" })
+    await build.write({ file, format: "esm", codeSplitting: false })
     await build.close()
     return import(pathToFileURL(file).href)
   }

@@ -4,6 +4,7 @@
 // must not load the server.
 import { execFileSync } from "node:child_process"
 import { rmSync, writeFileSync } from "node:fs"
+import { relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { rolldown } from "rolldown"
 import { entryPlugins, plugins } from "./plugins.mjs"
@@ -16,8 +17,9 @@ const base = { platform: "node", external: ["fs-native-extensions", "pg-native",
 
 const bundle = async (options, output) => {
   const build = await rolldown({ ...base, ...options })
-  await build.write(output)
+  const { output: files } = await build.write(output)
   await build.close()
+  return files
 }
 
 const output = {
@@ -41,7 +43,7 @@ const program = { input: { program: here("src/cli/runProgram.ts") }, preserveEnt
 const everyStart = { name: "program", tags: ["$initial"], priority: 1 }
 
 /** The parts of the program that only a lease needs. */
-const leaseParts = /^\.\/(?:lead|execLead|leader|LeaseAudit)\.ts$/
+const leaseParts = /^\.\/(?:lead|execLead|leader|LeaseAudit|GivenLease)\.ts$/
 
 /**
  * Finds the file of each module in a program that cannot use a lease. The parts of a lease share many modules with the server and
@@ -61,12 +63,20 @@ const toOwnFile = { name: "client-in-a-file", resolveId: { filter: { id: /^pg$/ 
 const fileOf = await filesWithoutLease()
 // `service` shares it, and is not in a hurry.
 fileOf.set(here("src/cli/execFlags.ts"), "exec")
-await bundle({ ...program, plugins: [toOwnFile, ...plugins] }, {
+const files = await bundle({ ...program, plugins: [toOwnFile, ...plugins] }, {
   ...output,
   codeSplitting: {
     groups: [everyStart, { name: (id) => fileOf.get(id) ?? null, debugName: "without lease", includeDependenciesRecursively: false }]
   }
 })
+
+// `test/package/leaseParts.test.ts` compares the modules in the files that a start loads. A module without code is left out.
+const modulesOf = ({ modules = {} }) =>
+  Object.entries(modules).flatMap(([id, { renderedLength }]) => renderedLength > 0 ? [relative(here(""), id).replaceAll("\\", "/")] : [])
+writeFileSync(
+  here("dist/program/modules.json"),
+  `${JSON.stringify(Object.fromEntries(files.map((file) => [file.name, modulesOf(file)])), null, 1)}\n`
+)
 
 // The client of PostgreSQL uses nothing of the program. In the bundle of the program, it would have Rolldown put its own functions
 // into one more file that each start loads.

@@ -22,7 +22,7 @@ import { type Gateway, layerServing } from "./gateway/GatewayInstance.ts"
 import { checkAccess, checkBounds, checkGiven, checkLease, type GatewayOptions } from "./gateway/GatewayOptions.ts"
 import * as LeadingInstance from "./gateway/LeadingInstance.ts"
 import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
-import { checkNames } from "./gateway/optionNames.ts"
+import { checkNames, checkNamesWithLease } from "./gateway/optionNames.ts"
 import type { BindFailed, LeaseUnavailable, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
 import * as SelfFence from "./host/SelfFence.ts"
@@ -186,7 +186,7 @@ const layerLeased = (
 > =>
   Layer.unwrapEffect(Effect.gen(function*() {
     const { lease, ...own } = options
-    yield* Effect.orDie(Effect.all([checkNames(options, { lease: true }), checkAccess(own), checkBounds(own)]))
+    yield* Effect.orDie(Effect.all([checkNamesWithLease(options), checkAccess(own), checkBounds(own)]))
     yield* Effect.orDie(checkLease(options))
     const { address, configName, configPath, profile, stateDir } = yield* identified(own)
     const Lock = LockFile.layerWithProbes({

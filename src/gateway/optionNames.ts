@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { suggestOption } from "../internal/suggest.ts"
+import type { LeaseOptions } from "../leader/Leadership.ts"
 import type { LockOptions } from "../lock/LockFileOptions.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 import type { LimitOptions } from "../server/ListenerOptions.ts"
@@ -49,15 +50,26 @@ const top: Names<GatewayOptions> = {
   passedSocket: true
 }
 
-const groups: ReadonlyArray<readonly [name: "lock" | "health" | "limits", known: ReadonlyArray<string>]> = [
-  ["lock", Object.keys(lock).map((name) => `lock.${name}`)],
-  ["health", Object.keys(health).map((name) => `health.${name}`)],
-  ["limits", Object.keys(limits).map((name) => `limits.${name}`)]
+const lease: Names<LeaseOptions> = {
+  name: true,
+  duration: true,
+  renewInterval: true,
+  attemptTimeout: true,
+  renewDeadline: true,
+  stopTimeout: true
+}
+
+type Group = readonly [name: string, known: ReadonlyArray<string>]
+
+const groupOf = (group: string, names: Readonly<Record<string, true>>): Group => [
+  group,
+  Object.keys(names).map((name) => `${group}.${name}`)
 ]
 
-/** A hint that names the option which was probably meant, of `known` and of all groups. */
-const suggestion = (name: string, known: ReadonlyArray<string>): string =>
-  suggestOption(name, [...known, ...groups.flatMap(([, names]) => names)])
+const groups: ReadonlyArray<Group> = [groupOf("lock", lock), groupOf("health", health), groupOf("limits", limits)]
+
+/** `groups`, and the group that only a gateway with a lease has. */
+const groupsWithLease: ReadonlyArray<Group> = [...groups, groupOf("lease", lease)]
 
 /** The error for an unknown option. It does not show the value, which may be a secret under a misspelt name. */
 const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
@@ -66,6 +78,39 @@ const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
     source: "GatewayOptions",
     value: "(unknown option)",
     allowed: `one of ${here.join(", ")}${hint}`
+  })
+
+/** Checks the names of the options at the top, which are `known`, and of those in `groups`. */
+const check = (
+  options: object,
+  known: ReadonlyArray<string>,
+  groups: ReadonlyArray<Group>
+): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    // A hint that names the option which was probably meant.
+    const suggestion = (name: string) => suggestOption(name, [...known, ...groups.flatMap(([, names]) => names)])
+    for (const name of Object.keys(options)) {
+      if (known.includes(name)) continue
+      const hint = suggestion(name)
+      if (hint !== "") yield* unknown(name, known, hint)
+    }
+    for (const [group, names] of groups) {
+      const value: unknown = Reflect.get(options, group)
+      if (value === undefined) continue
+      if (typeof value !== "object" || value === null || Array.isArray(value)) {
+        yield* new SettingInvalid({
+          setting: group,
+          source: "GatewayOptions",
+          value: JSON.stringify(value),
+          allowed: `an object with ${names.join(", ")}`
+        })
+      } else {
+        for (const key of Object.keys(value)) {
+          const name = `${group}.${key}`
+          if (!names.includes(name) && !Object.hasOwn(settings, name)) yield* unknown(name, names, suggestion(name))
+        }
+      }
+    }
   })
 
 /**
@@ -78,31 +123,9 @@ const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
 export const checkNames = (
   options: GatewayOptions,
   more: Readonly<Record<string, true>> = {}
-): Effect.Effect<void, SettingInvalid> =>
-  Effect.gen(function*() {
-    const known = Object.keys({ ...top, ...more })
-    for (const name of Object.keys(options)) {
-      if (known.includes(name)) continue
-      const hint = suggestion(name, known)
-      if (hint !== "") yield* unknown(name, known, hint)
-    }
-    for (const [group, names] of groups) {
-      const value: unknown = options[group]
-      if (value === undefined) continue
-      if (typeof value !== "object" || value === null || Array.isArray(value)) {
-        yield* new SettingInvalid({
-          setting: group,
-          source: "GatewayOptions",
-          value: JSON.stringify(value),
-          allowed: `an object with ${names.join(", ")}`
-        })
-      } else {
-        for (const key of Object.keys(value)) {
-          const name = `${group}.${key}`
-          if (!names.includes(name) && !Object.hasOwn(settings, name)) {
-            yield* unknown(name, names, suggestion(name, known))
-          }
-        }
-      }
-    }
-  })
+): Effect.Effect<void, SettingInvalid> => check(options, Object.keys({ ...top, ...more }), groups)
+
+/** Does the same as `checkNames` for a gateway with a lease, which has the group `lease` too. */
+export const checkNamesWithLease = (
+  options: GatewayOptions & { readonly lease?: LeaseOptions | undefined }
+): Effect.Effect<void, SettingInvalid> => check(options, Object.keys({ ...top, lease: true }), groupsWithLease)

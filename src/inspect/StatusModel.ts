@@ -242,7 +242,7 @@ export const Health: Schema.Schema<Health> = Schema.Struct(healthFields)
  * @since 0.1.0
  * @category models
  */
-export interface Lease extends Schema.Struct.Type<typeof leaseFields> {}
+export interface Lease extends Schema.Struct.Type<ReturnType<typeof leaseFields>> {}
 
 /**
  * `Lease` as JSON. Times are ISO 8601, in UTC.
@@ -250,9 +250,9 @@ export interface Lease extends Schema.Struct.Type<typeof leaseFields> {}
  * @since 0.1.0
  * @category models
  */
-export interface LeaseEncoded extends Schema.Struct.Encoded<typeof leaseFields> {}
+export interface LeaseEncoded extends Schema.Struct.Encoded<ReturnType<typeof leaseFields>> {}
 
-const leaseFields = {
+const leaseFields = () => ({
   name: Schema.String,
   /** The address of the store, without credentials. Absent until the owner has opened the store. */
   store: optional(Schema.String),
@@ -264,13 +264,15 @@ const leaseFields = {
   renewedAt: optional(Schema.DateTimeUtc),
   /** When the owner stops leading unless it renews before. A time in the past means that the owner is stopped or hangs. */
   trustedUntil: optional(Schema.DateTimeUtc)
-}
+})
 
 /**
+ * The schema is made at its first use, so that a start without a lease does not spend time on it.
+ *
  * @since 0.1.0
  * @category schemas
  */
-export const Lease: Schema.Schema<Lease, LeaseEncoded> = Schema.Struct(leaseFields)
+export const Lease: Schema.Schema<Lease, LeaseEncoded> = Schema.suspend(() => Schema.Struct(leaseFields()))
 
 /**
  * A systemd system unit that runs a gateway, as opposed to a unit of one user's service manager.

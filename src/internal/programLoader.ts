@@ -106,7 +106,9 @@ export const loadProgram = (folder: string, onScript?: OnScript): void => {
   const load = (name: string): unknown => {
     const before = loaded.get(name)
     if (before !== undefined) return before.exports
-    const module = { exports: {} }
+    // V8 keeps the properties of an object without a prototype in a hash table. An object with a prototype would get a new layout for
+    // each of the hundreds of exports, with a copy of the layouts before it.
+    const module = { exports: { __proto__: null } }
     loaded.set(name, module)
     const path = join(folder, name)
     if (!existsSync(path)) throw new TypeError(`${path} is not a file of this program; install it again`)

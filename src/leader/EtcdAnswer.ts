@@ -23,10 +23,23 @@ export interface Fault {
   readonly cause?: unknown
 }
 
-const int64 = Schema.optionalWith(Schema.Union(Schema.BigInt, Schema.BigIntFromNumber), { default: () => 0n })
+// Effect's own schemas `BigIntFromNumber` and `StringFromBase64` would be made by each start of the program, also without a lease.
+const BigIntFromInt = Schema.transform(Schema.Int, Schema.BigIntFromSelf, {
+  strict: true,
+  decode: BigInt,
+  encode: Number
+})
+const Base64 = Schema.String.pipe(Schema.pattern(/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/))
+const TextFromBase64 = Schema.transform(Base64, Schema.String, {
+  strict: true,
+  decode: (encoded) => Buffer.from(encoded, "base64").toString("utf8"),
+  encode: (text) => Buffer.from(text, "utf8").toString("base64")
+})
+
+const int64 = Schema.optionalWith(Schema.Union(Schema.BigInt, BigIntFromInt), { default: () => 0n })
 const flag = Schema.optionalWith(Schema.Boolean, { default: () => false })
 const text = Schema.optionalWith(Schema.String, { default: () => "" })
-const base64 = Schema.optionalWith(Schema.StringFromBase64, { default: () => "" })
+const base64 = Schema.optionalWith(TextFromBase64, { default: () => "" })
 
 const header = Schema.optionalWith(Schema.Struct({ revision: int64 }), { default: () => ({ revision: 0n }) })
 

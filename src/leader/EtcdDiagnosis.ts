@@ -28,7 +28,7 @@ export interface EtcdFinding {
 }
 
 const text = Schema.optionalWith(Schema.String, { default: () => "" })
-const number = Schema.optionalWith(Schema.NumberFromString, { default: () => 0 })
+const number = Schema.optionalWith(Schema.parseNumber(Schema.String), { default: () => 0 })
 const Status = Schema.Struct({ version: text, leader: text, dbSize: number, dbSizeInUse: number })
 const Alarms = Schema.Struct({
   alarms: Schema.optionalWith(Schema.Array(Schema.Struct({ alarm: text })), { default: () => [] })

@@ -232,8 +232,9 @@ const lines = (state: State, path: string, body: unknown): Stream.Stream<unknown
     const response = yield* Effect.mapError(open(state, endpoint, path, body, token), failed)
     const bytes = Stream.mapError(response.stream, (error) => unreachable(reasonOf(error), error))
     return parseLines(bytes).pipe(
-      Stream.mapEffect((json) =>
-        Option.match(EtcdAnswer.faultIn(json), { onNone: () => Effect.succeed(json), onSome: Effect.fail })
+      // Not `mapEffect`: with it, each start of the program would evaluate more modules of Effect, also without a lease.
+      Stream.mapConcatEffect((json): Effect.Effect<ReadonlyArray<unknown>, Fault> =>
+        Option.match(EtcdAnswer.faultIn(json), { onNone: () => Effect.succeed([json]), onSome: Effect.fail })
       ),
       Stream.tapError(({ kind }) =>
         Effect.sync(() => {

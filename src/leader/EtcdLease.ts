@@ -62,7 +62,7 @@ export const keysOf = (base: string): LeaseKeys => ({
 })
 
 const GrantValue = Schema.parseJson(Schema.Struct({
-  ttlMs: Schema.Positive,
+  ttlMs: Schema.Number.pipe(Schema.positive()),
   holder: Schema.declare((value): value is Readonly<Record<string, unknown>> =>
     typeof value === "object" && value !== null && !Array.isArray(value)
   )

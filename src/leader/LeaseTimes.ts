@@ -9,6 +9,7 @@
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import { short } from "../internal/durationText.ts"
+import * as LeaseFacts from "./LeaseFacts.ts"
 
 /**
  * The times of a lease. The options have the names of the settings below `lease` in the config file. Times can have any form of
@@ -44,13 +45,7 @@ export type LeaseTimes = { readonly [name in keyof LeaseTimesOptions]-?: Duratio
  * @since 0.1.0
  * @category constants
  */
-export const defaults: LeaseTimes = {
-  duration: Duration.seconds(15),
-  renewInterval: Duration.seconds(3),
-  attemptTimeout: Duration.seconds(2),
-  renewDeadline: Duration.seconds(10),
-  stopTimeout: Duration.seconds(4)
-}
+export const defaults: LeaseTimes = LeaseFacts.defaults
 
 /**
  * By how many percent the clock of a candidate may run faster than the clock of a leader.

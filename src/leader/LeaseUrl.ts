@@ -9,6 +9,7 @@
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as EtcdUrl from "./EtcdUrl.ts"
+import { allowedUrl } from "./LeaseFacts.ts"
 import * as PostgresUrl from "./PostgresUrl.ts"
 
 /** The engines in which a lease can be. */
@@ -22,8 +23,7 @@ interface Parts {
 }
 
 /** The format of a URL, as text for errors and help. */
-export const allowed =
-  "the URL of one PostgreSQL host (postgresql://host/database) or of etcd members (etcd+https://a:2379,b:2379)"
+export const allowed = allowedUrl
 
 const maxLength = 4096
 

@@ -12,9 +12,9 @@ import { optional } from "../internal/optional.ts"
  * @since 0.1.0
  * @category models
  */
-export interface LeaseRecord extends Schema.Struct.Type<typeof fields> {}
+export interface LeaseRecord extends Schema.Struct.Type<ReturnType<typeof fields>> {}
 
-const fields = {
+const fields = () => ({
   /** The name of the lease. */
   name: Schema.String,
   /** The address of the store, without credentials. Absent until the owner has opened the store. */
@@ -27,16 +27,27 @@ const fields = {
   renewedAt: optional(Schema.String),
   /** When the owner stops leading unless it renews before. ISO 8601, in UTC. */
   trustedUntil: optional(Schema.String)
-}
+})
 
 /**
+ * The schema is made at its first use, so that a start without a lease does not spend time on it.
+ *
  * @since 0.1.0
  * @category schemas
  */
-export const LeaseRecord: Schema.Schema<LeaseRecord> = Schema.Struct(fields)
+export const LeaseRecord: Schema.Schema<LeaseRecord> = Schema.suspend(() => Schema.Struct(fields()))
+
+const names: Readonly<Record<keyof LeaseRecord, true>> = {
+  name: true,
+  store: true,
+  state: true,
+  fencingToken: true,
+  renewedAt: true,
+  trustedUntil: true
+}
 
 /** The keys of a lease in a record. */
-export const keys: ReadonlyArray<string> = Object.keys(fields)
+export const keys: ReadonlyArray<string> = Object.keys(names)
 
 /** Reads a lease. A lease that this version does not understand is ignored, and the rest of the record is still used. */
 export const parse = (lease: unknown): { readonly lease?: LeaseRecord } =>

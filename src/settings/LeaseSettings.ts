@@ -1,17 +1,18 @@
 /**
  * Resolves the settings of the lease, by which the gateways of several hosts elect one leader.
+ *
+ * Every start loads this module. `GivenLease`, and with it the modules of the lease, is loaded only if a setting of the lease is given.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
-import { readSecret } from "../host/SecretFile.ts"
+import type * as Redacted from "effect/Redacted"
 import { printable } from "../internal/printable.ts"
-import * as LeaseTimes from "../leader/LeaseTimes.ts"
-import * as LeaseUrl from "../leader/LeaseUrl.ts"
+import * as LeaseFacts from "../leader/LeaseFacts.ts"
+import type { LeaseTimes } from "../leader/LeaseTimes.ts"
 import type { OnFileProblem } from "./ConfigFile.ts"
-import { type Given, LeaseTimesInvalid, SettingInvalid } from "./Setting.ts"
+import type { Given, Setting } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
 import type * as Sources from "./Sources.ts"
 
@@ -21,7 +22,7 @@ import type * as Sources from "./Sources.ts"
  * @since 0.1.0
  * @category models
  */
-export interface LeaseSettings extends LeaseTimes.LeaseTimes {
+export interface LeaseSettings extends LeaseTimes {
   /**
    * The URL of the lease store from the environment. A URL in `urlFile` is not part of the settings, because only a start that
    * needs the store reads that file.
@@ -50,7 +51,7 @@ export class LeaseUrlFileInvalid extends Data.TaggedError("LeaseUrlFileInvalid")
 }
 
 /** What one start was given. */
-interface Inputs {
+export interface Inputs {
   readonly flags: ReadonlyMap<string, string>
   readonly sources: Sources.Sources
   readonly profile: string
@@ -58,43 +59,18 @@ interface Inputs {
   readonly fileFor: (given: Given, path: string) => string
 }
 
-/**
- * Finds the URL, or the file that contains it. `--lease-url-file` overrides both variables, and either variable overrides the config
- * file. Fails with `SettingInvalid` if both variables are set.
- */
-const urlFrom = ({ fileFor, flags, sources }: Inputs) =>
-  Effect.gen(function*() {
-    const { "lease.url": setting, "lease.urlFile": fileSetting } = settings
-    const isFileFlagged = fileSetting.flag !== undefined && flags.has(fileSetting.flag)
-    const url = isFileFlagged ? Option.none() : yield* sources.optional(setting)
-    const file = yield* sources.given(fileSetting)
-    if (Option.isSome(url) && Option.exists(file, ({ isInFile }) => isInFile !== true)) {
-      return yield* new SettingInvalid({
-        setting: setting.name,
-        source: `${setting.env}`,
-        value: "(not shown)",
-        allowed: `only one of ${setting.env} and ${fileSetting.env}`
-      })
-    }
-    return {
-      url,
-      urlFile: Option.isSome(url)
-        ? Option.none()
-        : Option.zipWith(file, yield* sources.optional(fileSetting), fileFor)
-    }
-  })
+const leaseSettings: ReadonlyArray<Setting<unknown>> = [
+  settings["lease.urlFile"],
+  settings["lease.url"],
+  settings["lease.name"],
+  settings["lease.duration"],
+  settings["lease.renewInterval"],
+  settings["lease.attemptTimeout"],
+  settings["lease.renewDeadline"],
+  settings["lease.stopTimeout"]
+]
 
-const timesFrom = ({ or }: Sources.Sources) =>
-  Effect.gen(function*() {
-    const { defaults } = LeaseTimes
-    return {
-      duration: yield* or(settings["lease.duration"], defaults.duration),
-      renewInterval: yield* or(settings["lease.renewInterval"], defaults.renewInterval),
-      attemptTimeout: yield* or(settings["lease.attemptTimeout"], defaults.attemptTimeout),
-      renewDeadline: yield* or(settings["lease.renewDeadline"], defaults.renewDeadline),
-      stopTimeout: yield* or(settings["lease.stopTimeout"], defaults.stopTimeout)
-    }
-  })
+const givenLease = Effect.promise(() => import("./GivenLease.ts"))
 
 /**
  * Resolves the settings of the lease. If its times do not fit together, the problem goes to `onProblem`, and if that succeeds, the
@@ -105,31 +81,15 @@ export const from = (
   onProblem: OnFileProblem
 ): Effect.Effect<LeaseSettings, Sources.LookupError> =>
   Effect.gen(function*() {
-    const { url, urlFile } = yield* urlFrom(inputs)
-    const name = yield* inputs.sources.or(settings["lease.name"], inputs.profile)
-    const times = yield* timesFrom(inputs.sources)
-    const problems = LeaseTimes.problems(times)
-    if (problems.length === 0) return { url, urlFile, name, ...times }
-    yield* onProblem(new LeaseTimesInvalid({ problems }))
-    return { url, urlFile, name, ...LeaseTimes.defaults }
+    if (yield* inputs.sources.isAnyGiven(leaseSettings)) {
+      return yield* Effect.flatMap(givenLease, ({ from }) => from(inputs, onProblem))
+    }
+    return { url: Option.none(), urlFile: Option.none(), name: inputs.profile, ...LeaseFacts.defaults }
   })
 
 /** Whether a lease is configured. */
 export const isLeased = ({ url, urlFile }: Pick<LeaseSettings, "url" | "urlFile">): boolean =>
   Option.isSome(url) || Option.isSome(urlFile)
-
-const readFile = (path: string): Effect.Effect<Redacted.Redacted, LeaseUrlFileInvalid, FileSystem.FileSystem> =>
-  Effect.gen(function*() {
-    const content = yield* Effect.mapError(
-      readSecret(path, LeaseUrl.maxFileBytes),
-      ({ reason }) => new LeaseUrlFileInvalid({ path, reason })
-    )
-    const url = LeaseUrl.withoutLineEnd(content.text)
-    const fault = content.isCut ? Option.some(`it has ${content.bytes} bytes`) : LeaseUrl.fault(url)
-    return Option.isSome(fault)
-      ? yield* new LeaseUrlFileInvalid({ path, reason: `expected ${LeaseUrl.allowed}; ${fault.value}` })
-      : Redacted.make(url)
-  })
 
 /**
  * Reads the URL of the lease store from the environment or from its file. `None` if no lease is configured. Fails with
@@ -140,5 +100,5 @@ export const leaseUrl = (
 ): Effect.Effect<Option.Option<Redacted.Redacted>, LeaseUrlFileInvalid, FileSystem.FileSystem> =>
   Option.match(urlFile, {
     onNone: () => Effect.succeed(url),
-    onSome: (path) => Effect.asSome(readFile(path))
+    onSome: (path) => Effect.asSome(Effect.flatMap(givenLease, ({ readFile }) => readFile(path)))
   })

@@ -6,8 +6,7 @@ import * as Duration from "effect/Duration"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as LeaseTimes from "../leader/LeaseTimes.ts"
-import * as LeaseUrl from "../leader/LeaseUrl.ts"
+import * as LeaseFacts from "../leader/LeaseFacts.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import { allowedHost, allowedOrigin, any } from "../server/Access.ts"
@@ -326,15 +325,11 @@ export const settings = {
     env: "GATEWAY_LEASE_URL",
     placeholder: "<url>",
     description: "URL of the lease store, by which hosts elect one leader",
-    allowed: LeaseUrl.allowed,
+    allowed: LeaseFacts.allowedUrl,
     default: "no lease",
     isSecret: true,
-    decode: (raw) =>
-      Option.map(
-        Option.filter(Option.map(text(raw), LeaseUrl.withoutLineEnd), LeaseUrl.isValid),
-        (url) => Redacted.make(url)
-      ),
-    explain: (raw) => Option.flatMap(Option.map(text(raw), LeaseUrl.withoutLineEnd), LeaseUrl.fault)
+    // Accepts any text, because every start loads this table, but not the parser of URLs. `GivenLease` parses the URL.
+    decode: (raw) => Option.map(text(raw), (url) => Redacted.make(url))
   }),
   "lease.name": setting({
     name: "lease name",
@@ -353,7 +348,7 @@ export const settings = {
     env: "GATEWAY_LEASE_DURATION",
     file: ["lease", "duration"],
     description: "how long a candidate must see an unchanged lease before it leads",
-    default: LeaseTimes.defaults.duration,
+    default: LeaseFacts.defaults.duration,
     minimum: shortestLeaseTime
   }),
   "lease.renewInterval": durationSetting({
@@ -361,7 +356,7 @@ export const settings = {
     env: "GATEWAY_LEASE_RENEW_INTERVAL",
     file: ["lease", "renewInterval"],
     description: "time from one renewal of the lease to the next",
-    default: LeaseTimes.defaults.renewInterval,
+    default: LeaseFacts.defaults.renewInterval,
     minimum: shortestLeaseTime
   }),
   "lease.attemptTimeout": durationSetting({
@@ -369,7 +364,7 @@ export const settings = {
     env: "GATEWAY_LEASE_ATTEMPT_TIMEOUT",
     file: ["lease", "attemptTimeout"],
     description: "time limit for one answer of the lease store",
-    default: LeaseTimes.defaults.attemptTimeout,
+    default: LeaseFacts.defaults.attemptTimeout,
     minimum: shortestLeaseTime
   }),
   "lease.renewDeadline": durationSetting({
@@ -377,7 +372,7 @@ export const settings = {
     env: "GATEWAY_LEASE_RENEW_DEADLINE",
     file: ["lease", "renewDeadline"],
     description: "how long a leader goes on without a successful renewal",
-    default: LeaseTimes.defaults.renewDeadline,
+    default: LeaseFacts.defaults.renewDeadline,
     minimum: shortestLeaseTime
   }),
   "lease.stopTimeout": durationSetting({
@@ -385,7 +380,7 @@ export const settings = {
     env: "GATEWAY_LEASE_STOP_TIMEOUT",
     file: ["lease", "stopTimeout"],
     description: "time limit for the work of a leader that has lost its lease",
-    default: LeaseTimes.defaults.stopTimeout,
+    default: LeaseFacts.defaults.stopTimeout,
     minimum: shortestLeaseTime
   }),
   logFormat: setting({

@@ -45,6 +45,8 @@ export interface Sources {
   readonly given: <A>(setting: Setting<A>) => Effect.Effect<Option.Option<Given>, ConfigError.ConfigError>
   /** The decoded value, if one was given. */
   readonly optional: <A>(setting: Setting<A>) => Effect.Effect<Option.Option<A>, LookupError>
+  /** Whether a value was given for any of these settings. Decodes none of them. */
+  readonly isAnyGiven: (settings: ReadonlyArray<Setting<unknown>>) => Effect.Effect<boolean, ConfigError.ConfigError>
   /** The decoded value, or a default. */
   readonly or: <A>(setting: Setting<A>, otherwise: A) => Effect.Effect<A, LookupError>
 }
@@ -74,6 +76,14 @@ export const make = (
         Option.orElse(() => ConfigFile.valueOf(file, setting))
       ),
     optional,
+    isAnyGiven: (settings) =>
+      Effect.gen(function*() {
+        for (const { env, flag } of settings) {
+          if (flag !== undefined && flags.has(flag)) return true
+          if (env !== undefined && Option.isSome(yield* fromEnvironment(env))) return true
+        }
+        return settings.some((setting) => Option.isSome(ConfigFile.valueOf(file, setting)))
+      }),
     or: (setting, otherwise) =>
       Effect.map(
         optional(setting),

@@ -3,6 +3,7 @@ import { Cause, Config, ConfigError, Effect, Exit, Layer, Option } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { isGatewayLockError } from "../../src/GatewayLockError.ts"
 import { SettingInvalid } from "../../src/settings/Setting.ts"
+import * as SimulatedLeaseStore from "../../src/testing/SimulatedLeaseStore.ts"
 import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 /**
@@ -150,6 +151,63 @@ describe("an option that there is not", () => {
         assert.include(String(error), `(Invalid data at ${way}: "(unknown option), expected one of `)
         assert.include(String(error), "; did you mean lock.timeout?")
       }
+    }))
+})
+
+describe("an option of a lease that there is not", () => {
+  const looseLease = <A extends Gateway.LeasedGatewayOptions>(options: A): Gateway.LeasedGatewayOptions => options
+  const startLeased = (options: Gateway.LeasedGatewayOptions) =>
+    Effect.gen(function*() {
+      const [host, store] = [yield* makeHost(), yield* SimulatedLeaseStore.make]
+      const built = Layer.build(Layer.provide(Gateway.layerPlatformWithLease(options), store.link("one").layer))
+      return yield* Effect.exit(Effect.scoped(built)).pipe(Effect.provide(host.layer()))
+    })
+
+  const wrong: ReadonlyArray<readonly [way: string, meant: string | undefined, options: Gateway.LeasedGatewayOptions]> =
+    [
+      [
+        "lease.renwInterval",
+        "lease.renewInterval",
+        looseLease({ lease: { name: undefined, renwInterval: "1 second" } })
+      ],
+      ["lease.nmae", "lease.name", looseLease({ lease: { duration: undefined, nmae: "reports" } })],
+      ["lease.port", "port", looseLease({ lease: { name: undefined, port: 1 } })],
+      ["lease.purple", undefined, looseLease({ lease: { name: undefined, purple: "a-secret" } })],
+      ["renewInterval", "lease.renewInterval", looseLease({ port: undefined, renewInterval: 1 })],
+      ["leaes", "lease", looseLease({ port: undefined, leaes: { name: "reports" } })]
+    ]
+
+  simulated(
+    "is a defect of a start with a lease, which names it and what it may have been meant to be",
+    () =>
+      Effect.gen(function*() {
+        for (const [way, meant, options] of wrong) {
+          const defect = defectOf(yield* startLeased(options))
+          assert.strictEqual(defect?.setting, way)
+          const message = defect?.message ?? ""
+          const group = way.includes(".") ? "lease.name, lease.duration, lease.renewInterval, " : "port, host, "
+          assert.include(message, `invalid ${way} (unknown option) from GatewayOptions: expected one of ${group}`)
+          if (meant === undefined) assert.notInclude(message, "did you mean")
+          else assert.isTrue(message.endsWith(`; did you mean ${meant}?`), message)
+          assert.notInclude(message, "secret")
+        }
+        for (const lease of ["reports", ["reports"]]) {
+          const options: Gateway.LeasedGatewayOptions = { port: 0 }
+          Reflect.set(options, "lease", lease)
+          const message = defectOf(yield* startLeased(options))?.message
+          assert.include(
+            message,
+            `invalid lease ${JSON.stringify(lease)} from GatewayOptions: expected an object with lease.name,`
+          )
+        }
+      })
+  )
+
+  simulated("is none of those of the gateway command", () =>
+    Effect.gen(function*() {
+      const options = looseLease({ lease: { name: undefined, urlFile: "/run/url", duration: "1 second" } })
+      // The next check refuses the times, so all names were accepted.
+      assert.include(defectOf(yield* startLeased(options))?.message, "invalid lease {")
     }))
 })
 

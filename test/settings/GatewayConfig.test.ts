@@ -602,22 +602,23 @@ describe("GatewayConfig.resolve", () => {
 
   const controls = ["\n", "\r", "\t", "\u001b", "\u007f", "\u0085", "\u009b", "\u2028", "\u2029"]
 
-  it.prop("a refusal is one line that commands no terminal, whatever was given", [
+  it.effect.prop("a refusal is one line that commands no terminal, whatever was given", [
     fc.oneof(
       fc.string({ unit: arbitraries.character }),
       fc.array(fc.constantFrom(...controls, "a", "/", "/dir", " "), { minLength: 1 }).map((parts) => parts.join(""))
     ),
     fc.constantFrom(...cases)
-  ], ([raw, { env, flag }]) => {
-    const givens: ReadonlyArray<Given> = [
-      ...(env === undefined ? [] : [{ env: { [env.key]: raw } }]),
-      ...(flag === undefined ? [] : [{ flags: { [flag.key]: raw } }])
-    ]
-    for (const given of givens) {
-      const result = Effect.runSync(Effect.either(resolve(given)))
-      if (Either.isLeft(result)) assert.notMatch(result.left.message, /[\p{Cc}\u2028\u2029]/u)
-    }
-  })
+  ], ([raw, { env, flag }]) =>
+    Effect.gen(function*() {
+      const givens: ReadonlyArray<Given> = [
+        ...(env === undefined ? [] : [{ env: { [env.key]: raw } }]),
+        ...(flag === undefined ? [] : [{ flags: { [flag.key]: raw } }])
+      ]
+      for (const given of givens) {
+        const result = yield* Effect.either(resolve(given))
+        if (Either.isLeft(result)) assert.notMatch(result.left.message, /[\p{Cc}\u2028\u2029]/u)
+      }
+    }))
 
   it.effect.each(controls)(
     "a config file named with a control character (%j) is refused in one line",
