@@ -3,6 +3,7 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -117,6 +118,13 @@ export const from = (
 /** Whether a lease is configured. */
 export const isLeased = ({ url, urlFile }: Pick<LeaseSettings, "url" | "urlFile">): boolean =>
   Option.isSome(url) || Option.isSome(urlFile)
+
+/**
+ * How long a stop may wait for the lease store, in addition to its other work. A candidate that is stopped while it acquires the lease
+ * waits for that answer, and then releases the lease: two attempts. Zero if no lease is configured.
+ */
+export const releaseTimeout = (lease: Pick<LeaseSettings, "url" | "urlFile" | "attemptTimeout">): Duration.Duration =>
+  isLeased(lease) ? Duration.times(lease.attemptTimeout, 2) : Duration.zero
 
 const readFile = (path: string): Effect.Effect<Redacted.Redacted, LeaseUrlFileInvalid, FileSystem.FileSystem> =>
   Effect.gen(function*() {
