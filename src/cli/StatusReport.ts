@@ -8,7 +8,9 @@ import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { printable } from "../internal/printable.ts"
+import { leaseFlags } from "../report/leaseFlags.ts"
 import { describeProcess, describeSince } from "../report/words.ts"
+import { defaultProfile, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 import { sameGateway } from "./sameGateway.ts"
@@ -194,8 +196,27 @@ const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
   })
 }
 
-const nextRows = (status: Status, flags: ReadonlyMap<string, string>, platform: string): ReadonlyArray<Row> => {
-  const command = (words: string) => sameGateway(words, flags, platform)
+/** How the status was asked for. */
+export interface Asked {
+  /** The flags of the command line. */
+  readonly flags: ReadonlyMap<string, string>
+  /** Whether the settings of the command name the store of a lease. */
+  readonly isLeased: boolean
+}
+
+/**
+ * The flags that a command about the lease needs beside those of `status`. The record of the owner has the name of the lease, but not
+ * the URL of the store, which may be a secret.
+ */
+const ofLease = ({ lease, profile }: Status, { flags, isLeased }: Asked, platform: string): string =>
+  lease === undefined ? "" : leaseFlags(
+    { name: lease.name, urlFile: isLeased ? undefined : "<path>" },
+    flags.get(settings["lease.name"].flag ?? "") ?? profile ?? defaultProfile,
+    platform
+  )
+
+const nextRows = (status: Status, asked: Asked, platform: string): ReadonlyArray<Row> => {
+  const command = (words: string) => sameGateway(words, asked.flags, platform)
   const { port, service, verdict } = status
   if (service !== undefined) {
     return [
@@ -216,7 +237,10 @@ const nextRows = (status: Status, flags: ReadonlyMap<string, string>, platform: 
         ? [["to start it", command("run")]]
         : [["to check it", command("doctor")]]
     case "standby":
-      return [["to see the leader", command("leader show")], ["to stop it", command("stop")]]
+      return [
+        ["to see the leader", `${command("leader show")}${ofLease(status, asked, platform)}`],
+        ["to stop it", command("stop")]
+      ]
     case "unhealthy":
       return [["to stop it", command("stop --force")]]
     case "foreign-listener":
@@ -231,7 +255,7 @@ const nextRows = (status: Status, flags: ReadonlyMap<string, string>, platform: 
 /** All rows below the first line. */
 export const rows = (
   status: Status,
-  flags: ReadonlyMap<string, string>,
+  asked: Asked,
   nowMillis: number,
   platform: string
 ): ReadonlyArray<Row> => [
@@ -244,7 +268,7 @@ export const rows = (
   ...inheritorRows(status),
   ...stateLockRows(status),
   ["because", status.reason],
-  ...nextRows(status, flags, platform),
+  ...nextRows(status, asked, platform),
   ...status.warnings.map((warning) => ["warning", warning] as const)
 ]
 
@@ -254,12 +278,12 @@ const nameOf = ({ profile, stateDir }: Status): string => profile ?? stateDir
 /** Formats a status as text: a line with the verdict, then one aligned row for each fact. */
 export const toText = (
   status: Status,
-  flags: ReadonlyMap<string, string>,
+  asked: Asked,
   nowMillis: number,
   style: Style,
   platform: string
 ): string => {
-  const all = rows(status, flags, nowMillis, platform)
+  const all = rows(status, asked, nowMillis, platform)
   const width = Math.max(...all.map(([label]) => label.length))
   return [
     `gateway ${printable(nameOf(status))}: ${paintVerdict(verdictWords(status.verdict), status.verdict, style)}`,

@@ -177,7 +177,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     values: {
       timeout: {
         placeholder: "<duration>",
-        description: "time limit for the owner to end; default: the drain timeout plus 5 seconds"
+        description: "time limit for the owner to end; default: the drain timeout plus 5 seconds, more with a lease"
       }
     },
     settings: [...targetSettings, settings.drainTimeout],

@@ -14,17 +14,17 @@ import * as GatewayConfig from "../settings/GatewayConfig.ts"
 export const layer = Layer.merge(PortOwners.layerLive, OpenLockFiles.layerLive).pipe(Layer.provideMerge(platform))
 
 /**
- * Inspects the gateway that the flags and the environment select. Fails with `SettingInvalid` if a flag or an environment variable
- * is invalid. Problems of the config file become warnings.
+ * Inspects the gateway that the flags and the environment select, and returns their settings too. Fails with `SettingInvalid` if a
+ * flag or an environment variable is invalid. Problems of the config file become warnings.
  */
-export const inspect = (
+export const inspectWithConfig = (
   flags: ReadonlyMap<string, string>,
   options: Pick<GatewayStatus.LookOptions, "listeners"> = {}
 ) =>
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
     const { configName, configPath, health, host, port, profile, stateDir } = config
-    return yield* SystemServices.inspect({
+    const status = yield* SystemServices.inspect({
       ...options,
       configName,
       configPath,
@@ -35,4 +35,11 @@ export const inspect = (
       stateDir,
       warnings: problems.map(({ message }) => message)
     })
+    return { config, status }
   })
+
+/** Does the same, and returns only what it has seen. */
+export const inspect = (
+  flags: ReadonlyMap<string, string>,
+  options: Pick<GatewayStatus.LookOptions, "listeners"> = {}
+) => Effect.map(inspectWithConfig(flags, options), ({ status }) => status)

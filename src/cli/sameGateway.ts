@@ -2,7 +2,12 @@ import * as NodePath from "node:path"
 import { adviceFor } from "../internal/advice.ts"
 import { settings } from "../settings/GatewayConfig.ts"
 
-const paths = new Set([settings.configPath.flag, settings.stateDir.flag])
+const paths = new Set([
+  settings.configPath.flag,
+  settings.stateDir.flag,
+  settings.tokenFile.flag,
+  settings["lease.urlFile"].flag
+])
 
 /** A command line with flags, quoted for the shell of a platform. */
 export const withFlags = (

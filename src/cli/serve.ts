@@ -22,7 +22,7 @@ import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as BadPorts from "../server/BadPorts.ts"
 import * as NodeServerSocket from "../server/node/NodeServerSocket.ts"
 import { ownAnswerHeaders } from "../server/ServerSocket.ts"
-import type { GatewayConfig } from "../settings/GatewayConfig.ts"
+import { type GatewayConfig, releaseTimeout } from "../settings/GatewayConfig.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, keepFed, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
 import * as ProcessMetrics from "../telemetry/ProcessMetrics.ts"
@@ -115,7 +115,7 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
   systemd.notify(
     "STOPPING=1",
     `STATUS=draining (${reason})`,
-    extendTimeout(Duration.sum(config.drainTimeout, shutdownMargin))
+    extendTimeout(Duration.sum(Duration.sum(config.drainTimeout, releaseTimeout(config.lease)), shutdownMargin))
   )
 
 /**

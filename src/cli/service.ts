@@ -12,7 +12,13 @@ import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { ancestors } from "../internal/ancestors.ts"
 import { variable } from "../internal/environment.ts"
 import { hasModeBits } from "../internal/permissions.ts"
-import { type GatewayConfig, type Setting, type SettingInvalid, settings } from "../settings/GatewayConfig.ts"
+import {
+  type GatewayConfig,
+  releaseTimeout,
+  type Setting,
+  type SettingInvalid,
+  settings
+} from "../settings/GatewayConfig.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import type { ServiceFailed } from "../supervisor/ServiceFailed.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
@@ -244,13 +250,29 @@ const warnOfPaths = (service: ServiceOptions) =>
   )
 
 /**
+ * Returns the flags of this command line, with absolute paths. If the config file names a file with a secret, that file becomes the
+ * value of its flag, so that systemd passes it to a system unit as a credential. The service's user may not be able to read the file.
+ */
+const argsWithSecrets = ({ config, exec, flags }: Pick<ServiceCommand, "config" | "exec" | "flags">) =>
+  Effect.gen(function*() {
+    const args = new Map(absolutePaths(flags))
+    const leaseUrlFile = [settings["lease.urlFile"], config.lease.urlFile] as const
+    const files = exec === undefined ? [[settings.tokenFile, config.tokenFile] as const, leaseUrlFile] : [leaseUrlFile]
+    for (const [{ env = "", flag = "" }, path] of files) {
+      if (Option.isSome(path) && !args.has(flag) && (yield* given(env)) === undefined) args.set(flag, path.value)
+    }
+    return args
+  })
+
+/**
  * Returns the flags with which a systemd system unit starts `gateway exec`. The command inherits the environment of the unit. So the
  * unit does not set `XDG_CONFIG_HOME` and `XDG_STATE_HOME`, and names the config file and the state directory by flags.
  */
-const argsOfExec = ({ config, flags }: Pick<ServiceCommand, "config" | "flags">) =>
+const argsOfExec = (command: Pick<ServiceCommand, "config" | "exec" | "flags">) =>
   Effect.gen(function*() {
+    const { config } = command
     const fs = yield* FileSystem.FileSystem
-    const args = absolutePaths(flags)
+    const args = yield* argsWithSecrets(command)
     const { configPath, stateDir } = settings
     const hasConfig = yield* Effect.orElseSucceed(fs.exists(config.configName), () => false)
     return new Map([
@@ -262,29 +284,11 @@ const argsOfExec = ({ config, flags }: Pick<ServiceCommand, "config" | "flags">)
     ])
   })
 
-/**
- * Returns the flags with which the service starts the gateway. They are the flags of this command line, with absolute paths. For a
- * systemd system unit, `--token-file` and `--lease-url-file` are added if the config file names such a file.
- */
-const argsOf = (
-  { config, flags }: Pick<ServiceCommand, "config" | "flags">,
-  isSystemUnit: boolean
-): Effect.Effect<ReadonlyMap<string, string>> =>
-  Effect.gen(function*() {
-    const args = new Map(absolutePaths(flags))
-    if (!isSystemUnit) return args
-    // systemd passes the files of these flags to the service as credentials, because the service's user may not be able to read
-    // them. If the config file names such a file, that file becomes the value of the flag, so that systemd passes it too.
-    for (
-      const [{ env = "", flag = "" }, path] of [
-        [settings.tokenFile, config.tokenFile],
-        [settings["lease.urlFile"], config.lease.urlFile]
-      ] as const
-    ) {
-      if (Option.isSome(path) && !args.has(flag) && (yield* given(env)) === undefined) args.set(flag, path.value)
-    }
-    return args
-  })
+/** Returns the flags with which the service starts the gateway, or the command of `exec`. */
+const argsOf = (command: Pick<ServiceCommand, "config" | "exec" | "flags">, isSystemUnit: boolean) => {
+  if (!isSystemUnit) return Effect.succeed(absolutePaths(command.flags))
+  return command.exec === undefined ? argsWithSecrets(command) : argsOfExec(command)
+}
 
 /**
  * Prints the service definition on stdout, or installs or uninstalls it, with a line on stdout for each step.
@@ -307,7 +311,7 @@ export const service = (
     const { config, user } = command
     const isSystemUnit = command.system && manager === "systemd"
     const exec = command.exec === undefined ? undefined : yield* guardedCommand(command.exec, manager)
-    const args = exec !== undefined && isSystemUnit ? yield* argsOfExec(command) : yield* argsOf(command, isSystemUnit)
+    const args = yield* argsOf(command, isSystemUnit)
     const configHome = yield* givenPath("XDG_CONFIG_HOME")
     const options: ServiceManager.ServiceManagerOptions = {
       manager,
@@ -323,6 +327,7 @@ export const service = (
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,
         drainTimeout: config.drainTimeout,
+        releaseTimeout: releaseTimeout(config.lease),
         health: config.health,
         port: config.port,
         user: manager === "schtasks" && !command.system ? yield* windowsUser : user,

@@ -4,6 +4,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { HostPlatform } from "../host/HostPlatform.ts"
+import { isLeased } from "../settings/GatewayConfig.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"
@@ -21,8 +22,9 @@ export const status = (
       const watched = yield* Effect.promise(() => import("./watched.ts"))
       return yield* watched.status(command, style, isTerminal)
     }
-    const seen = yield* Inspected.inspect(flags)
+    const { config, status: seen } = yield* Inspected.inspectWithConfig(flags)
     const now = yield* Clock.currentTimeMillis
-    yield* print(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, flags, now, style, yield* HostPlatform))
+    const asked = { flags, isLeased: isLeased(config.lease) }
+    yield* print(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, asked, now, style, yield* HostPlatform))
     return new Answered({ status: StatusReport.exitStatusOf(seen.verdict) })
   }).pipe(Effect.provide(Inspected.layer))

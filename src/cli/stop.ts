@@ -18,8 +18,8 @@ import { reported } from "../internal/WaitDisplay.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
-import type { GatewayConfig } from "../settings/GatewayConfig.ts"
-import { decodeGiven, durationSetting } from "../settings/Setting.ts"
+import { type GatewayConfig, releaseTimeout } from "../settings/GatewayConfig.ts"
+import { decodeGiven, durationSetting, type SettingInvalid } from "../settings/Setting.ts"
 import * as StopOwner from "../stop/StopOwner.ts"
 import { notice } from "./Notice.ts"
 import { sameGateway, withFlags } from "./sameGateway.ts"
@@ -28,7 +28,7 @@ import { print } from "./Stdout.ts"
 /** The settings that a stop needs. */
 type StopConfig = Pick<
   GatewayConfig,
-  "profile" | "configPath" | "configName" | "stateDir" | "host" | "port" | "drainTimeout" | "health"
+  "profile" | "configPath" | "configName" | "stateDir" | "host" | "port" | "drainTimeout" | "health" | "lease"
 >
 
 export interface StopCommand {
@@ -47,9 +47,17 @@ const timeoutSetting = durationSetting({
   default: Duration.sum(Duration.seconds(10), StopOwner.defaults.margin)
 })
 
-const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">) =>
+/** How long the owner may take to end. */
+export const timeoutOf = (
+  { config, timeout }: {
+    readonly config: Pick<StopConfig, "drainTimeout" | "lease">
+    readonly timeout: string | undefined
+  }
+): Effect.Effect<Duration.Duration, SettingInvalid> =>
   timeout === undefined
-    ? Effect.succeed(Duration.sum(config.drainTimeout, StopOwner.defaults.margin))
+    ? Effect.succeed(
+      Duration.sum(Duration.sum(config.drainTimeout, releaseTimeout(config.lease)), StopOwner.defaults.margin)
+    )
     : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
 
 /**

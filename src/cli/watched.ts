@@ -10,6 +10,7 @@ import type { GatewayList } from "../inspect/GatewayList.ts"
 import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
 import { variable } from "../internal/environment.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
+import { isLeased } from "../settings/LeaseSettings.ts"
 import * as Changes from "./Changes.ts"
 import * as Inspected from "./inspected.ts"
 import { find, healthOf } from "./listed.ts"
@@ -45,11 +46,12 @@ export const status = (asked: Asked, style: StatusReport.Style, isTerminal: bool
     const platform = yield* HostPlatform
     yield* watch({
       title: "gateway status",
-      look: Inspected.inspect(asked.flags),
-      toText: (seen, now) => StatusReport.toText(seen, asked.flags, now, style, platform),
-      toJson: (seen) => onOneLine(StatusReport.toJson(seen)),
+      look: Inspected.inspectWithConfig(asked.flags),
+      toText: ({ config, status }, now) =>
+        StatusReport.toText(status, { flags: asked.flags, isLeased: isLeased(config.lease) }, now, style, platform),
+      toJson: ({ status }) => onOneLine(StatusReport.toJson(status)),
       overflow: "wrap",
-      changed: (seen) => changes({ folders: [lockFolder(seen)], pids: pidOf(seen) })
+      changed: ({ status }) => changes({ folders: [lockFolder(status)], pids: pidOf(status) })
     }, options)
   }).pipe(Effect.scoped, Effect.provideService(Screen.Screen, Screen.live))
 

@@ -22,7 +22,7 @@ import { adviceFor } from "../internal/advice.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
 import * as BadPorts from "../server/BadPorts.ts"
-import { type GatewayConfig, isLeased } from "../settings/GatewayConfig.ts"
+import { type GatewayConfig, isLeased, releaseTimeout } from "../settings/GatewayConfig.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
@@ -298,6 +298,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
       platform === "linux"
         ? UnitAudit.checkUnits(unit, {
           drainTimeout: config.drainTimeout,
+          releaseTimeout: releaseTimeout(config.lease),
           health,
           install: (scope) => command(scope === "system" ? "service install --system" : "service install")
         })

@@ -159,6 +159,8 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
  */
 export interface Needs {
   readonly drainTimeout: Duration.Duration
+  /** How long a stop may wait for the lease store in addition. Zero without a lease. */
+  readonly releaseTimeout: Duration.Duration
   readonly health: { readonly timeout: Duration.Duration }
   /** The command that replaces the unit with a suitable unit. */
   readonly install: string
@@ -302,20 +304,26 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 
 /**
  * Checks that systemd gives the gateway more time to stop than the drain timeout. Otherwise systemd kills the gateway while the
- * gateway waits for its open connections. A command of `exec` must have more time than `--stop-timeout`.
+ * gateway waits for its open connections. A command of `exec` must have more time than `--stop-timeout`. With a lease, both need the
+ * time to release it as well.
  */
 const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { exec, name, stopTimeout } = unit
-  const needed = exec?.stopTimeout ?? needs.drainTimeout
-  return Duration.lessThanOrEqualTo(stopTimeout, needed)
-    ? [warning(
-      "unit",
-      `${name}: TimeoutStopSec=${show(stopTimeout)} is not longer than the ${
-        exec === undefined ? "drain" : "stop"
-      } timeout of ${show(needed)}: systemd kills the ${exec === undefined ? "gateway during the drain" : "command"}`,
-      renew(unit, needs)
-    )]
-    : []
+  const ending = exec?.stopTimeout ?? needs.drainTimeout
+  const isEndCut = Duration.lessThanOrEqualTo(stopTimeout, ending)
+  if (!isEndCut && Duration.greaterThan(stopTimeout, Duration.sum(ending, needs.releaseTimeout))) return []
+  const what = `the ${exec === undefined ? "drain" : "stop"} timeout of ${show(ending)}`
+  return [warning(
+    "unit",
+    `${name}: TimeoutStopSec=${show(stopTimeout)} is not longer than ${
+      isEndCut
+        ? `${what}: systemd kills the ${exec === undefined ? "gateway during the drain" : "command"}`
+        : `${what} and ${
+          show(needs.releaseTimeout)
+        } for the lease: systemd kills the gateway before it has released the lease`
+    }`,
+    renew(unit, needs)
+  )]
 }
 
 /** Checks that the notification `READY=1` is sent, and that systemd accepts it. */

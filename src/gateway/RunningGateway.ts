@@ -73,7 +73,7 @@ export const inspect = (options: InspectOptions = {}): Effect.Effect<GatewayStat
 export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drainTimeout"> {
   /**
    * How long the owner may take to end after SIGTERM. Default: `drainTimeout` plus 5 seconds. Set `drainTimeout` to the value
-   * that the owner uses.
+   * that the owner uses. With a lease, the owner can take two times `lease.attemptTimeout` more, which the 5 seconds cover by default.
    */
   readonly timeout?: Duration.DurationInput | undefined
   /** Whether to send SIGKILL after `timeout`. Default `false`. */

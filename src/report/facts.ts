@@ -15,14 +15,15 @@ import * as BadPorts from "../server/BadPorts.ts"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
-import { describeProcess, describeSince, family } from "./words.ts"
+import { leaseFlagsOf } from "./leaseFlags.ts"
+import { describeListener, describeProcess, describeSince, family, namesNoInstance, saysGateway } from "./words.ts"
 
 /** What is known about a start that failed, besides its error. The facts of a report are built from both. */
 export interface Start {
   /** The settings of the start that failed. */
   readonly self:
     & Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
-    & Partial<Pick<GatewayConfig, "configName" | "configSource">>
+    & Partial<Pick<GatewayConfig, "configName" | "configSource" | "lease">>
   /** The paths of config files that do not exist. The commands that the report advises must not name them. */
   readonly absent?: ReadonlySet<string>
   /** The default paths of a profile's files; `undefined` for a user without a home folder. */
@@ -112,18 +113,13 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
   ]
 }
 
-const listenerWords = ({ listener }: Start): string => {
-  if (listener === undefined) return "an unknown process"
-  return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
-}
-
 /**
  * The facts about the process that has the lock or the port. Only for errors that occur because another process has the lock or
  * the port. If no holder is known, the facts name the process that listens on the port.
  */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
-    ? [fact("heldBy", "held by", listenerWords(start)), ...holderFacts(holder, start)]
+    ? [fact("heldBy", "held by", describeListener(start.listener)), ...holderFacts(holder, start)]
     : holderFacts(holder, start)
 
 // ---------------------------------------------------------------------------
@@ -220,11 +216,17 @@ const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => 
   )
 }
 
-const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
+const checkIt = (start: Start): Fact =>
+  next(
+    "doctor",
+    "to check it",
+    `${gateway("doctor", {}, start)}${leaseFlagsOf(start.self.lease, start.self.profile, start.platform)}`
+  )
 
 /**
  * The command that starts the program again (`gateway run` or `gateway exec`) with a change. If the change has a placeholder that
- * the reader must replace, the command contains only the flags of the change, and not the flags of the failed start.
+ * the reader must replace, the command contains only the flags of the change and of the lease, and not the other flags of the failed
+ * start. A gateway with another profile has another lease, so its command has no flags of the lease.
  */
 const runProgram = ({ host, port: newPort, profile, stateDir }: RunChange, start: Start): string => {
   const { exec } = start
@@ -232,11 +234,14 @@ const runProgram = ({ host, port: newPort, profile, stateDir }: RunChange, start
   const [command, rest] = exec === undefined ? ["run", ""] : [exec.hasPort ? "exec" : "exec --no-port", " -- <command>"]
   if (![host, port, profile, stateDir].some((value) => String(value).startsWith("<"))) {
     const flags = { ...(host === undefined ? {} : { host }), ...(typeof port === "number" ? { port } : {}) }
-    return `${gateway(command, flags, start)}${rest}`
+    return `${gateway(command, flags, start)}${
+      leaseFlagsOf(start.self.lease, start.self.profile, start.platform)
+    }${rest}`
   }
   const flags = Object.entries({ profile, "state-dir": stateDir, port, host })
   const typed = flags.map(([flag, value]) => value === undefined ? "" : ` --${flag} ${value}`).join("")
-  return `gateway ${command}${typed}${rest}`
+  const leased = profile === undefined ? leaseFlagsOf(start.self.lease, defaultProfile, start.platform) : ""
+  return `gateway ${command}${typed}${leased}${rest}`
 }
 
 /**
@@ -281,12 +286,6 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
     : gateway("stop", holder, start)
   return [next("stop", "to stop it", stop)]
 }
-
-/** Whether `listener`, the text that describes the answer of a port's listener, says that the answer came from a gateway. */
-const saysGateway = (listener: string | undefined): boolean =>
-  listener !== undefined && (listener.startsWith("a healthy gateway") || listener.includes("gateway that"))
-
-const namesNoInstance = (listener: string | undefined): boolean => listener?.includes("without an instance id") === true
 
 const privileged = ({ port }: Address): string =>
   `sudo sysctl net.ipv4.ip_unprivileged_port_start=${port}, or CAP_NET_BIND_SERVICE for its service`

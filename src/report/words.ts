@@ -31,3 +31,18 @@ export const describeProcess = ({ command, endedWrapper, pid, pidMeaning }: Hold
   if (pidMeaning !== "Alive") return `pid ${pid}${whyNotSignalled[pidMeaning]}${wrapper}`
   return command === undefined ? `pid ${pid}${wrapper}` : `pid ${pid} (${command})${wrapper}`
 }
+
+/** Whether `listener`, the text that describes the answer of a port's listener, says that the answer came from a gateway. */
+export const saysGateway = (listener: string | undefined): boolean =>
+  listener !== undefined && (listener.startsWith("a healthy gateway") || listener.includes("gateway that"))
+
+/** Whether that text says that the gateway has not said which instance it is. */
+export const namesNoInstance = (listener: string | undefined): boolean =>
+  listener?.includes("without an instance id") === true
+
+export const describeListener = (
+  listener: { readonly pid: number; readonly command?: string } | undefined
+): string => {
+  if (listener === undefined) return "an unknown process"
+  return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
+}

@@ -31,7 +31,7 @@ import * as Sources from "./Sources.ts"
 export { ConfigFileInvalid } from "./ConfigFile.ts"
 export { type LeaseSettings, LeaseUrlFileInvalid } from "./LeaseSettings.ts"
 /** @internal */
-export { isLeased, leaseUrl } from "./LeaseSettings.ts"
+export { isLeased, leaseUrl, releaseTimeout } from "./LeaseSettings.ts"
 export type { GatewayConfig, HealthSettings, LockSettings } from "./ResolvedSettings.ts"
 /** @internal */
 export type { JsonSchema, Setting } from "./Setting.ts"

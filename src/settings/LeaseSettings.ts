@@ -5,6 +5,7 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -91,6 +92,12 @@ export const from = (
 export const isLeased = ({ url, urlFile }: Pick<LeaseSettings, "url" | "urlFile">): boolean =>
   Option.isSome(url) || Option.isSome(urlFile)
 
+/**
+ * How long a stop may wait for the lease store, in addition to its other work. A candidate that is stopped while it acquires the lease
+ * waits for that answer, and then releases the lease: two attempts. Zero if no lease is configured.
+ */
+export const releaseTimeout = (lease: Pick<LeaseSettings, "url" | "urlFile" | "attemptTimeout">): Duration.Duration =>
+  isLeased(lease) ? Duration.times(lease.attemptTimeout, 2) : Duration.zero
 /**
  * Reads the URL of the lease store from the environment or from its file. `None` if no lease is configured. Fails with
  * `LeaseUrlFileInvalid` if the file cannot be used.

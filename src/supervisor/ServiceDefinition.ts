@@ -79,9 +79,9 @@ const notWorkingDirectory = /[\p{Cc}\p{Noncharacter_Code_Point}]|[\s\\]$/u
 export const unwritable = (manager: Manager, options: ServiceOptions): Option.Option<string> => {
   if (manager === "systemd" && /[\p{Cc}"'\\]/u.test(options.execPath)) return Option.some(options.execPath)
   if (manager === "systemd" && options.scope === "system") {
-    const unquoted = [...secretFiles.map(([flag]) => options.args.get(flag) ?? ""), options.user ?? ""].find((word) =>
-      /\p{Cc}/u.test(word)
-    )
+    const unquoted = [...secretFiles(options).map(([flag]) => options.args.get(flag) ?? ""), options.user ?? ""].find((
+      word
+    ) => /\p{Cc}/u.test(word))
     if (unquoted !== undefined) return Option.some(unquoted)
   }
   const { exec } = options

@@ -79,6 +79,8 @@ export interface ServiceOptions {
   readonly stateDir: string
   /** The setting `drainTimeout`. A stop can take this long, so a manager must wait longer before it kills the process. */
   readonly drainTimeout: Duration.Duration
+  /** How long a stop may wait for the lease store, in addition to the drain or the stop of the command. Default: no lease, zero. */
+  readonly releaseTimeout?: Duration.Duration | undefined
   readonly health: {
     /** How long a start can wait for an unhealthy owner before it fails. */
     readonly timeout: Duration.Duration
@@ -159,14 +161,16 @@ export const commandWords = (manager: Manager, options: ServiceOptions): readonl
 export const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
   value.startsWith("-") ? [`--${flag}=${value}`] : [`--${flag}`, value]
 
+const leaseUrlFile = ["lease-url-file", "lease-url"] as const
+
 /**
  * The flags that name a file with a secret, each with the name of the credential as which a system unit of systemd passes the file to
- * the gateway.
+ * the gateway. `gateway exec` reads no token.
  */
-export const secretFiles: ReadonlyArray<readonly [flag: string, credential: string]> = [
-  ["token-file", "token"],
-  ["lease-url-file", "lease-url"]
-]
+export const secretFiles = (
+  { exec }: Pick<ServiceOptions, "exec">
+): ReadonlyArray<readonly [flag: string, credential: string]> =>
+  exec === undefined ? [["token-file", "token"], leaseUrlFile] : [leaseUrlFile]
 
 /** How long a command of `gateway exec` may take to end after SIGTERM, by default. */
 export const defaultStopTimeout = Duration.seconds(10)
@@ -176,16 +180,16 @@ export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(D
 
 /**
  * How long the process may take to end after its drain or after its command, in seconds. The drain is the time in which open
- * connections may end. After that, the process only releases its lock.
+ * connections may end. After that, the process only releases its lease and its lock.
  */
 const stopMargin = 10
 
 /** The options that limit how long a stop of the service may take. */
-type StopOptions = Pick<ServiceOptions, "drainTimeout" | "exec">
+type StopOptions = Pick<ServiceOptions, "drainTimeout" | "releaseTimeout" | "exec">
 
 /** How long a manager waits for a stop before it kills the process, in seconds. */
-export const stopTimeout = ({ drainTimeout, exec }: StopOptions): number =>
-  wholeSeconds(exec?.stopTimeout ?? drainTimeout) + stopMargin
+export const stopTimeout = ({ drainTimeout, exec, releaseTimeout }: StopOptions): number =>
+  wholeSeconds(Duration.sum(exec?.stopTimeout ?? drainTimeout, releaseTimeout ?? Duration.zero)) + stopMargin
 
 /**
  * How long a stop of the service may take before the manager kills the process.

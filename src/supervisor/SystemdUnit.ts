@@ -60,13 +60,13 @@ export interface SystemdTiming {
  * together, so that `exec` stops a command that is not ready in time before systemd does.
  *
  * **Stop timeout.** The stop timeout is the drain timeout plus ten seconds. For a command of `exec`, it is `--stop-timeout` plus ten
- * seconds.
+ * seconds. With a lease, two attempts at its store are added.
  *
  * @since 0.1.0
  * @category timing
  */
 export const systemdTiming = (
-  options: Pick<ServiceOptions, "drainTimeout" | "health" | "exec">
+  options: Pick<ServiceOptions, "drainTimeout" | "releaseTimeout" | "health" | "exec">
 ): SystemdTiming => {
   const { exec } = options
   const restart = 2
@@ -166,8 +166,15 @@ export const systemStateDir = ({ args, profile }: Pick<ServiceOptions, "args" | 
   args.get("state-dir") ?? NodePath.posix.join(systemFolders.state, profile)
 
 /** The systemd credential that replaces the path after a flag, if the path is that of a file with a secret. */
-const credentialOf = (flag: string | undefined): Option.Option<string> =>
-  Option.fromNullable(secretFiles.find(([secret]) => flag === `--${secret}`)?.[1])
+const credentialOf = (options: ServiceOptions, flag: string | undefined): Option.Option<string> =>
+  Option.fromNullable(secretFiles(options).find(([secret]) => flag === `--${secret}`)?.[1])
+
+/** The lines with which systemd passes files with secrets, which the service's user may not be able to read. */
+const credentialLines = (options: ServiceOptions): ReadonlyArray<string | false> =>
+  secretFiles(options).map(([flag, credential]) => {
+    const path = options.args.get(flag)
+    return path !== undefined && `LoadCredential=${credential}:${path.replace(/%/g, "%%")}`
+  })
 
 /** The folders that `ProtectHome=yes` hides. */
 const homes = ["/home", "/root", "/run/user"]
@@ -193,7 +200,7 @@ const stateDirectoryLines = (stateDir: string): ReadonlyArray<string> =>
  * - `DynamicUser=`, set if the option `user` is absent: the service runs as a user that exists only for this service, and not as
  *   root. systemd creates the state directory, and gives it to the uid that this user has in the current run.
  * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: a dynamic user has no home, so the unit sets these variables to folders of the system.
- * - `LoadCredential=`: lets the gateway read a token file that only root can read.
+ * - `LoadCredential=`: lets the gateway read a file with a secret that only root can read.
  * - `ProtectProc=` is not set, because it would hide the processes of other users, and the gateway would consider a hidden owner
  *   of the lock dead.
  * - `PrivateUsers=` is not set, because it would hide the uids of other users, and the gateway needs these uids to check the
@@ -215,10 +222,7 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
     "Environment=XDG_CONFIG_HOME=%E XDG_STATE_HOME=%S",
     ...stateDirectory,
     stateDirectory.length === 0 && NodePath.isAbsolute(stateDir) && `ReadWritePaths=${quoteSystemd(stateDir)}`,
-    ...secretFiles.map(([flag, credential]) => {
-      const path = args.get(flag)
-      return path !== undefined && `LoadCredential=${credential}:${path.replace(/%/g, "%%")}`
-    }),
+    ...credentialLines(options),
     "ProtectSystem=strict",
     `ProtectHome=${isHomeNeeded ? "read-only" : "yes"}`,
     "PrivateTmp=yes",
@@ -242,17 +246,20 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
 }
 
 /**
- * The lines of a system unit of `gateway exec` that set its user, its state directory and its capabilities.
+ * The lines of a system unit of `gateway exec` that set its user, its state directory, its credential and its capabilities.
  *
  * - `DynamicUser=`, set if the option `user` is absent, implies a read-only system and a private `/tmp` (systemd.exec(5)).
  * - The unit sets no other sandbox, because the command may need to do anything that its user is allowed to do.
  * - `XDG_STATE_HOME` is not set, because the guarded command would inherit it. Instead, `gateway exec` gets the state directory by
  *   `--state-dir`.
+ * - `LoadCredential=`: lets `gateway exec` read a file with the lease URL that only root can read. The command has the same user, so it
+ *   can read the credential too.
  * - `AmbientCapabilities=`: the command inherits the capability to bind a port below 1024.
  */
 const systemExecLines = (options: ServiceOptions, { hasPort }: GuardedCommand): ReadonlyArray<string | false> => [
   userLine(options),
   ...stateDirectoryLines(systemStateDir(options)),
+  ...credentialLines(options),
   hasPort && isPrivileged(options.port) && `AmbientCapabilities=${bindCapability}`
 ]
 
@@ -332,14 +339,16 @@ export const systemdUnit = (options: ServiceOptions): string => {
   )
 }
 
-/** The value of `ExecStart=`. A system unit of a gateway passes files with secrets as credentials instead of their paths. */
+/** The value of `ExecStart=`. A system unit passes files with secrets as credentials instead of their paths. */
 const execStart = (options: ServiceOptions): string => {
   const [program, ...args] = commandWords("systemd", options)
-  const passesSecrets = options.scope === "system" && options.exec === undefined
+  const isSystem = options.scope === "system"
+  // The words after `--` are those of the command of `exec`.
+  const ownEnd = options.exec === undefined ? args.length : args.indexOf("--")
   return [
     quoteSystemd(program),
     ...args.map((word, index) =>
-      Option.match(passesSecrets ? credentialOf(args[index - 1]) : Option.none(), {
+      Option.match(isSystem && index < ownEnd ? credentialOf(options, args[index - 1]) : Option.none(), {
         onNone: () => quoteSystemdArgument(word),
         onSome: (credential) => `\${CREDENTIALS_DIRECTORY}/${credential}`
       })

@@ -25,7 +25,7 @@ const unpainted = (text: string | undefined) =>
   text?.split("\u001b[").map((part, at) => at === 0 ? part : part.replace(/^\d+m/, "")).join("")
 const plain = { colors: false }
 const colored = { colors: true }
-const none: ReadonlyMap<string, string> = new Map()
+const none: StatusReport.Asked = { flags: new Map(), isLeased: false }
 
 /** Whether a text contains no line end and no other control character. */
 const isLine = (line: string) => !/\p{Cc}/u.test(line)
@@ -70,7 +70,7 @@ describe("StatusReport", () => {
   it("of a running gateway", () => {
     const flags = new Map([["profile", "blue"], ["state-dir", "/s/my gateway"]])
     assert.strictEqual(
-      StatusReport.toText(example, flags, now, plain, "linux"),
+      StatusReport.toText(example, { flags, isLeased: false }, now, plain, "linux"),
       `gateway blue: running
   held by:    pid 4711 (node)
   since:      2026-01-01T00:00:00.000Z (12s ago)
@@ -90,9 +90,9 @@ describe("StatusReport", () => {
     )
   })
 
-  const rowsOf = (status: GatewayStatus) =>
+  const rowsOf = (status: GatewayStatus, asked = none) =>
     Object.fromEntries(
-      StatusReport.rows(status, none, now, "linux").filter(([label]) =>
+      StatusReport.rows(status, asked, now, "linux").filter(([label]) =>
         ["lease", "token", "renewed", "fence", "to see the leader", "to stop it"].includes(label)
       )
     )
@@ -130,9 +130,23 @@ describe("StatusReport", () => {
     const lease = { name: "reports", store: "etcd+http://a:2379", state: "standby" as const }
     assert.deepStrictEqual(rowsOf({ ...example, verdict: "standby", lease }), {
       lease: "reports at etcd+http://a:2379, stands by",
-      "to see the leader": "gateway leader show",
+      "to see the leader": "gateway leader show --lease-url-file <path> --lease-name reports",
       "to stop it": "gateway stop"
     })
+  })
+
+  it("of a candidate: no flag of the lease that the command has already, or that is the default", () => {
+    const lease = { name: "blue", state: "standby" as const }
+    const seen = { ...example, verdict: "standby" as const, lease }
+    const see = (asked: StatusReport.Asked, status: GatewayStatus = seen) => rowsOf(status, asked)["to see the leader"]
+    assert.strictEqual(see({ ...none, isLeased: true }), "gateway leader show")
+    const flags = new Map([["lease-url-file", "url"], ["lease-name", "it's"]])
+    const named = { ...seen, lease: { ...lease, name: "it's" } }
+    assert.strictEqual(
+      see({ flags, isLeased: true }, named),
+      `gateway leader show --lease-url-file ${process.cwd()}/url --lease-name 'it'\\''s'`
+    )
+    assert.strictEqual(see({ ...none, isLeased: true }, named), "gateway leader show --lease-name 'it'\\''s'")
   })
 
   it.each(Verdict.literals)("%s is coloured where colours may be used, and the same words otherwise", (verdict) => {

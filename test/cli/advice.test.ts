@@ -137,11 +137,14 @@ describe("advice (N72)", () => {
       reason: "",
       warnings: [],
       lock: { ...drawn.lock, path: folders.stateDir("locks") },
+      ...(drawn.lease === undefined ? {} : { lease: { ...drawn.lease, name: "reports" } }),
       ...(drawn.port === undefined ? {} : { port: { ...drawn.port, host: "127.0.0.1" } })
     }
     const command = (words: string) => sameGateway(words, new Map([["port", "1"]]), "win32")
     const advised = [
-      ...StatusReport.rows(seen, new Map([["port", "1"]]), 0, "win32").filter(([label]) => label.startsWith("to "))
+      ...StatusReport.rows(seen, { flags: new Map([["port", "1"]]), isLeased: false }, 0, "win32").filter(([label]) =>
+        label.startsWith("to ")
+      )
         .map(([, value]) => value),
       healthWords(seen, "win32"),
       ...[...Doctor.judgeLock(seen, command, "win32"), ...Doctor.judgePort(seen, command)].map(({ remedy }) =>

@@ -1,7 +1,7 @@
 import { Command, CommandExecutor, FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, type Either, Option, Ref } from "effect"
+import { ConfigProvider, Duration, Effect, type Either, Option, Redacted, Ref } from "effect"
 import * as NodeOs from "node:os"
 import * as Path from "node:path"
 import type { ExecCommandLine } from "../../src/cli/CommandLine.ts"
@@ -425,6 +425,59 @@ describe("service --exec", () => {
       yield* fs.writeFileString(configName, "{}")
       assert.include(yield* text, ` exec --profile a-b --config ${configName} --state-dir /var/lib/gateway-lock/a-b `)
       assert.notInclude(yield* text, "XDG_")
+    }).pipe(live))
+
+  it.scopedLive("for the system, passes the file with the lease URL as a credential, but no word of the command", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs
+      const own = exec(`${folder}/server`, "--lease-url-file", "/srv/own")
+      const lease = { ...command.config.lease, urlFile: Option.some("/root/lease") }
+      for (
+        const change of [
+          { flags: new Map([["lease-url-file", "/root/lease"]]) },
+          { config: { ...command.config, lease } }
+        ]
+      ) {
+        const unit = (yield* invoke({ exec: own, system: true, ...change }, { PATH: "/bin" })).out.join("\n")
+        assert.include(unit, "LoadCredential=lease-url:/root/lease\n")
+        assert.include(unit, " --lease-url-file ${CREDENTIALS_DIRECTORY}/lease-url ")
+        assert.include(unit, "/server --lease-url-file /srv/own\n")
+        assert.notInclude(unit, "/root/lease ")
+      }
+      // `exec` does not read the token, so the command's user need not read it either.
+      const tokenFile = new Map([["token-file", "/root/token"]])
+      const withToken = (yield* invoke({ exec: own, system: true, flags: tokenFile }, { PATH: "/bin" })).out.join("\n")
+      assert.notInclude(withToken, "CREDENTIALS_DIRECTORY")
+      assert.include(withToken, " --token-file /root/token ")
+      const ofUser = yield* invoke({ exec: own, flags: new Map([["lease-url-file", "/a/lease"]]) }, { PATH: "/bin" })
+      assert.include(ofUser.out.join("\n"), " --lease-url-file /a/lease ")
+    }).pipe(live))
+
+  it.scopedLive("with a lease, gives a stop the time for two attempts at its store", () =>
+    Effect.gen(function*() {
+      const folder = yield* programs
+      const times = { ...command.config.lease, attemptTimeout: Duration.seconds(7) }
+      const isLeasedBy = [{ url: Option.some(Redacted.make("etcd+http://h")) }, { urlFile: Option.some("/a/lease") }]
+      const timeoutOf = (change: Partial<ServiceCommand>) =>
+        Effect.map(
+          invoke(change, { HOME: folder, PATH: "/bin" }),
+          ({ out }) =>
+            Number(
+              /^TimeoutStopSec=(\d+)$|<key>ExitTimeOut<\/key>\s*<integer>(\d+)</m.exec(out.join("\n"))?.slice(1).join(
+                ""
+              )
+            )
+        )
+      for (const manager of ["systemd", "launchd"]) {
+        for (const change of [{ manager }, { manager, exec: exec(`${folder}/server`) }]) {
+          const without = yield* timeoutOf({ ...change, config: { ...command.config, lease: times } })
+          assert.isAbove(without, 10)
+          for (const store of isLeasedBy) {
+            const config = { ...command.config, lease: { ...times, ...store } }
+            assert.strictEqual(yield* timeoutOf({ ...change, config }), without + 14)
+          }
+        }
+      }
     }).pipe(live))
 
   it.scopedLive("for the system, warns of a folder that the service's user cannot see", () =>

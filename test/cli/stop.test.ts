@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Option } from "effect"
-import { describe as words } from "../../src/cli/stop.ts"
+import { Duration, Effect, Option } from "effect"
+import { describe as words, timeoutOf } from "../../src/cli/stop.ts"
+import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import { ownedBy } from "../fixtures/records.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
@@ -55,4 +56,24 @@ describe("gateway stop says", () => {
     ])
     assert.match(notes([])[0] ?? "", /in use by another program, not visible from here: /)
   })
+})
+
+describe("gateway stop waits", () => {
+  it.effect("for the drain, with a lease also for two attempts at its store, and 5 seconds more", () =>
+    Effect.gen(function*() {
+      const drainTimeout = Duration.seconds(10)
+      const lease = {
+        ...LeaseTimes.defaults,
+        attemptTimeout: Duration.seconds(7),
+        url: Option.none(),
+        urlFile: Option.none<string>(),
+        name: "a"
+      }
+      const leased = { ...lease, urlFile: Option.some("/lease-url") }
+      const wait = (lease: typeof leased, timeout?: string) =>
+        Effect.map(timeoutOf({ config: { drainTimeout, lease }, timeout }), Duration.toSeconds)
+      assert.strictEqual(yield* wait(lease), 15)
+      assert.strictEqual(yield* wait(leased), 29)
+      assert.strictEqual(yield* wait(leased, "3s"), 3)
+    }))
 })

@@ -31,6 +31,7 @@ const shown: Readonly<Record<string, string>> = {
 
 const needs: UnitAudit.Needs = {
   drainTimeout: Duration.seconds(10),
+  releaseTimeout: Duration.zero,
   health: { timeout: Duration.minutes(5) },
   install: "gateway service install",
   canNotify: true,
@@ -224,8 +225,16 @@ describe("UnitAudit.audit", () => {
 
     it.prop(
       "finds nothing wrong with the generated unit, whatever it was generated for",
-      [seconds(0, 86_400), seconds(0, 86_400), seconds(1, 600), seconds(0, 86_400), seconds(0, 86_400), fc.boolean()],
-      ([drainTimeout, timeout, retryInterval, startTimeout, stopTimeout, mustBeReady]) => {
+      [
+        seconds(0, 86_400),
+        seconds(0, 60),
+        seconds(0, 86_400),
+        seconds(1, 600),
+        seconds(0, 86_400),
+        seconds(0, 86_400),
+        fc.boolean()
+      ],
+      ([drainTimeout, releaseTimeout, timeout, retryInterval, startTimeout, stopTimeout, mustBeReady]) => {
         const health = { timeout, retryInterval }
         const command = {
           flags: [],
@@ -238,7 +247,7 @@ describe("UnitAudit.audit", () => {
           mustBeReady,
           stopTimeout
         }
-        const timing = systemdTiming({ drainTimeout, health, exec: command })
+        const timing = systemdTiming({ drainTimeout, releaseTimeout, health, exec: command })
         const flag = ` --stop-timeout=${Duration.toSeconds(stopTimeout)} seconds`
         assert.deepStrictEqual(
           problems({
@@ -248,7 +257,7 @@ describe("UnitAudit.audit", () => {
             TimeoutStopUSec: `${timing.stopTimeout}s`,
             StartLimitIntervalUSec: `${timing.startLimitInterval}s`,
             StartLimitBurst: String(timing.startLimitBurst)
-          }, { drainTimeout, health }),
+          }, { drainTimeout, releaseTimeout, health }),
           []
         )
       }
@@ -275,6 +284,17 @@ describe("UnitAudit.audit", () => {
           "gateway service install --exec -- <command> && systemctl --user restart gateway-default.service"
         )
       }
+    })
+
+    it("with a lease, compares the stop with the time to release it too", () => {
+      const needs = { releaseTimeout: Duration.seconds(10) }
+      for (const [found, timeout] of [[problems({}, needs), "drain"], [problems(exec(""), needs), "stop"]] as const) {
+        assert.deepStrictEqual(found.map(({ message }) => message), [
+          `gateway-default.service: TimeoutStopSec=20s is not longer than the ${timeout} timeout of 10s and 10s for the lease: `
+          + "systemd kills the gateway before it has released the lease"
+        ])
+      }
+      assert.deepStrictEqual(problems({}, { releaseTimeout: Duration.seconds(9) }), [])
     })
 
     it("takes no line of an argument for a property of the unit", () => {

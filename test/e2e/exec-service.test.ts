@@ -59,6 +59,7 @@ const Seen = Schema.Struct({
     restarted: Schema.Number,
     stopped: Stopped
   }),
+  leased: Schema.Struct({ started: Started, shown: Shown, stopped: Stopped }),
   user: Schema.Struct({
     manager: Schema.Number,
     uid: Schema.Number,
@@ -195,6 +196,18 @@ describe("a unit of service install --exec on a real systemd", () => {
       assert.strictEqual(portless.stopped.Result, "success")
     }
   )
+
+  scene("waits to lead by a lease whose URL only root can read", ({ leased }) => {
+    assert.strictEqual(leased.started.status, 0)
+    assert.deepStrictEqual({ ...leased.shown }, {
+      ActiveState: "active",
+      NRestarts: "0",
+      StatusText: "waiting to lead leased at etcd+http://127.0.0.1:1"
+    })
+    const { took, ...stopped } = leased.stopped
+    assert.deepStrictEqual(stopped, { status: 0, ActiveState: "inactive", Result: "success" })
+    assert.isBelow(took, 10_000)
+  })
 
   scene("runs under a user's own systemd as that user, and is uninstalled", ({ user }) => {
     assert.strictEqual(user.manager, 0)

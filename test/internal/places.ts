@@ -58,6 +58,7 @@ const notify = Effect.flatMap(
 
 export const unitNeeds = {
   drainTimeout: Duration.seconds(1),
+  releaseTimeout: Duration.zero,
   health: { timeout: Duration.seconds(1) },
   install: () => ""
 }

@@ -29,6 +29,23 @@ export const leaderMutants = [
     ]
   },
   {
+    name: "time is that of the wall clock",
+    changes: [
+      {
+        file: leadership,
+        from: "import * as Context from \"effect/Context\"\n",
+        to: "import * as Clock from \"effect/Clock\"\nimport * as Context from \"effect/Context\"\n"
+      },
+      {
+        file: leadership,
+        from: "    const { checkEvery, now } = yield* ElapsedTime\n",
+        to: `    const { checkEvery } = yield* ElapsedTime
+    const now = Effect.map(Clock.currentTimeMillis, (millis) => BigInt(Math.round(millis * 1e6)))
+`
+      }
+    ]
+  },
+  {
     name: "a resource refuses a token that it has seen",
     changes: [{ file: token, from: "=> highest <= token", to: "=> highest < token" }]
   },

@@ -45,6 +45,13 @@ const shownBy: Readonly<Record<typeof leaderMutants[number]["name"], Scenario>> 
       losesGrant(24_900)
     ]
   }),
+  // The clock of host 0 is set back, and its renewals are lost from then on.
+  "time is that of the wall clock": of({
+    events: [
+      cutOff(16_050, 20_000),
+      { at: 16_100, what: { _tag: "StepWallClock", host: 0, millis: -3_600_000 } }
+    ]
+  }),
   "a resource refuses a token that it has seen": of({}),
   "the token is kept when the lease is acquired again": of({ events: [leaderEnds] }),
   // Host 0 releases. Host 1 is granted the next number, and a failover loses that. Then the same number is granted again.

@@ -3,7 +3,7 @@
  * Markdown files against the files and the code.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Either, Exit, FastCheck as fc, Option } from "effect"
+import { Cause, Effect, Either, Exit, FastCheck as fc, Option, Schema } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as CommandLine from "../../src/cli/CommandLine.ts"
@@ -14,6 +14,8 @@ import { gatewayLockError } from "../arbitraries.ts"
 import { check } from "./compileExamples.ts"
 import * as Markdown from "./markdown.ts"
 import { mostWords, tooLong } from "./sentences.ts"
+
+const Manifest = Schema.Struct({ peerDependencies: Schema.Record({ key: Schema.String, value: Schema.String }) })
 
 const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
@@ -277,6 +279,27 @@ describe("examples", () => {
         assert.isTrue(setting !== undefined && Option.isSome(setting.decode(value)), `${key}: ${JSON.stringify(value)}`)
       }
     }
+  })
+
+  // npm takes the latest version of a package that a command names without one, and that may be for Effect 4.
+  it("of npm install name versions of the peers that fit together", () => {
+    const { peerDependencies } = Schema.decodeUnknownSync(Schema.parseJson(Manifest))(read("package.json"))
+    const named = forUsers.flatMap((path) =>
+      [...read(path).matchAll(/npm install ([^\n`]*)/g)].flatMap(([, words = ""]) =>
+        words.split(" ").flatMap((word) => {
+          const [, name = "", version = ""] = /^(@?[^@]+)(?:@(.*))?$/.exec(word) ?? []
+          return peerDependencies[name] === undefined ? [] : [{ path, name, version }]
+        })
+      )
+    )
+    assert.isAbove(named.length, 8)
+    const wrong = named.filter(({ name, version }) => {
+      const { groups: { major = "", minor = "" } = {} } =
+        /^\^(?<major>\d+)\.(?<minor>\d+)\./.exec(peerDependencies[name] ?? "")
+          ?? {}
+      return version !== (major === "0" ? `0.${minor}` : major)
+    })
+    assert.deepStrictEqual(wrong, [])
   })
 
   it("name languages that these tests know", () => {

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Duration, Effect, FastCheck as fc, Schema } from "effect"
+import { DateTime, Duration, Effect, FastCheck as fc, Option, Redacted, Schema } from "effect"
 import * as CommandLine from "../../src/cli/CommandLine.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
+import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import { facts, type Start, toJson, toText } from "../../src/report/facts.ts"
 import { defectToJson, otherToJson } from "../../src/report/otherFailures.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/settings/GatewayConfig.ts"
@@ -20,6 +21,8 @@ const gatewayOf = (profile: string, port = 18789) => ({
   host: "127.0.0.1",
   port
 })
+
+const lease = { ...LeaseTimes.defaults, url: Option.none(), urlFile: Option.none(), name: "default" }
 
 const start: Start = { self: gatewayOf("default"), folders, platform: "linux", nowMillis: now }
 
@@ -339,6 +342,50 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: lost leadership of reports: it was not renewed within 10s",
       "  lease: reports",
+      "  to look at it: gateway status",
+      "  to start again: gateway run"
+    ],
+    next: { status: "gateway status", run: "gateway run" }
+  },
+  {
+    what: "LeadershipLost, of a start that the flags alone make leased",
+    error: new Errors.LeadershipLost({ lease: "reports", reason: "it was handed over", fencingToken: 7n }),
+    start: { self: { ...start.self, lease: { ...lease, urlFile: Option.some("/my url"), name: "reports" } } },
+    lines: [
+      "GatewayLockError: lost leadership of reports: it was handed over",
+      "  lease: reports",
+      "  to look at it: gateway status",
+      "  to start again: gateway run --lease-url-file '/my url' --lease-name reports"
+    ],
+    next: { status: "gateway status", run: "gateway run --lease-url-file '/my url' --lease-name reports" }
+  },
+  {
+    what: "LockUnavailable, of an exec with a lease",
+    error: new Errors.LockUnavailable({ path: "/l", reason: "EROFS: read-only file system" }),
+    start: {
+      self: { ...start.self, lease: { ...lease, urlFile: Option.some("/u") } },
+      exec: { hasPort: false }
+    },
+    lines: [
+      "GatewayLockError: failed to acquire gateway lock at /l: EROFS: read-only file system",
+      "  lock: /l",
+      "  to check it: gateway doctor --lease-url-file /u",
+      "  to use another folder: gateway exec --no-port --state-dir <path> --lease-url-file /u -- <command>"
+    ],
+    next: {
+      doctor: "gateway doctor --lease-url-file /u",
+      runElsewhere: "gateway exec --no-port --state-dir <path> --lease-url-file /u -- <command>"
+    }
+  },
+  {
+    what: "LeadershipLost, of a start whose URL is in the environment",
+    error: new Errors.LeadershipLost({ lease: "default", reason: "it was handed over", fencingToken: 7n }),
+    start: {
+      self: { ...start.self, lease: { ...lease, url: Option.some(Redacted.make("postgresql://u:secret@db/a")) } }
+    },
+    lines: [
+      "GatewayLockError: lost leadership of default: it was handed over",
+      "  lease: default",
       "  to look at it: gateway status",
       "  to start again: gateway run"
     ],

@@ -121,11 +121,16 @@ const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceOptions
     args: fc.array(fc.tuple(flag, text)).map((args) => new Map(args)),
     stateDir: text.map((name) => `/state/${name}`),
     drainTimeout: duration,
+    releaseTimeout: fc.option(duration, { nil: undefined }),
     health: fc.record({ timeout: duration, retryInterval: duration }),
     user: fc.option(text, { nil: undefined }),
     port: fc.option(fc.integer({ min: 1, max: 65_535 }), { nil: undefined }),
     exec: fc.option(guardedCommand(text), { nil: undefined })
   })
+
+/** The longest stop of a service, without the time to end after it. */
+const stopOf = ({ drainTimeout, exec, releaseTimeout = Duration.zero }: ServiceOptions): number =>
+  Duration.toSeconds(Duration.sum(exec?.stopTimeout ?? drainTimeout, releaseTimeout))
 
 const plain: ServiceOptions = {
   profile: "default",
@@ -688,11 +693,15 @@ WantedBy=default.target
     }
   })
 
-  it.prop("gives a stop more time than the drain or the command takes", [serviceOptions(argument)], ([options]) => {
-    const seconds = Number(readUnit(systemdUnit(options)).get("Service.TimeoutStopSec"))
-    assert.isAtLeast(seconds, Duration.toSeconds(options.exec?.stopTimeout ?? options.drainTimeout) + 10)
-    assert.strictEqual(seconds, Duration.toSeconds(longestStop(options)))
-  })
+  it.prop(
+    "gives a stop more time than the drain or the command, and the lease, take",
+    [serviceOptions(argument)],
+    ([options]) => {
+      const seconds = Number(readUnit(systemdUnit(options)).get("Service.TimeoutStopSec"))
+      assert.isAtLeast(seconds, stopOf(options) + 10)
+      assert.strictEqual(seconds, Duration.toSeconds(longestStop(options)))
+    }
+  )
 
   it.prop(
     "gives a waiting start time for two signs of life",
@@ -854,7 +863,7 @@ describe("launchd property list", () => {
             RunAtLoad: true,
             KeepAlive: { SuccessfulExit: false },
             ThrottleInterval: 10,
-            ExitTimeOut: Math.ceil(Duration.toSeconds(one.exec?.stopTimeout ?? one.drainTimeout)) + 10,
+            ExitTimeOut: Math.ceil(stopOf(one)) + 10,
             ...(one.exec === undefined ? {} : {
               WorkingDirectory: one.exec.workingDirectory,
               EnvironmentVariables: { PATH: one.exec.searchPath },

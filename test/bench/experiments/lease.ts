@@ -154,6 +154,53 @@ const idle = (server: Postgres.PostgresServer) =>
     )
   })).pipe(Effect.catchTag("EngineFailed", engineFailed))
 
+/** The requests that a member of etcd has answered, by the method of gRPC. The JSON gateway passes each request on by gRPC. */
+const requests = (url: string): Effect.Effect<ReadonlyMap<string, number>, BenchFailed> =>
+  Effect.tryPromise({
+    try: async () => {
+      const text = await (await fetch(`${url.replace("etcd+", "")}/metrics`)).text()
+      const counts = new Map<string, number>()
+      for (
+        const [, method = "", count] of text.matchAll(/^grpc_server_started_total\{grpc_method="(\w+)".*\} (\d+)$/gm)
+      ) {
+        counts.set(method, (counts.get(method) ?? 0) + Number(count))
+      }
+      return counts
+    },
+    catch: (error) => new BenchFailed({ reason: `the metrics of etcd: ${String(error)}` })
+  })
+
+/** How many requests of these methods etcd answers in a second. */
+const perSecond = (url: string, methods: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const before = yield* requests(url)
+    yield* Effect.sleep(countingTime * 1000)
+    const after = yield* requests(url)
+    const count = methods.reduce((sum, method) => sum + (after.get(method) ?? 0) - (before.get(method) ?? 0), 0)
+    return count / countingTime
+  })
+
+const etcdMethods = ["Range", "Txn", "LeaseGrant", "LeaseKeepAlive", "Watch"]
+
+/** Counts the requests of an idle leader, and then those of an idle candidate beside it. */
+const idleOnEtcd = (url: string) =>
+  Effect.scoped(Effect.gen(function*() {
+    yield* startLeader(yield* newSite(url))
+    const leader = yield* perSecond(url, etcdMethods)
+    yield* startCandidate(yield* newSite(url))
+    yield* Effect.sleep("3 seconds")
+    const both = yield* perSecond(url, etcdMethods)
+    return ([["leader", leader, 2], ["candidate", both - leader, 1]] as const).map(([who, rate, each]) =>
+      alone({
+        name: `requests of an idle ${who}, etcd, renew interval ${times.renewInterval} ms`,
+        unit: "per second",
+        samples: [rate],
+        // A leader sends a transaction and a keepalive. Each of the two replaces its watch every 30 seconds.
+        aim: { most: each * 1000 / times.renewInterval + 0.1 }
+      })
+    )
+  }))
+
 /** The processor time of a server and its processes, in milliseconds. Linux counts it in hundredths of a second. */
 const processorTime = (server: Postgres.PostgresServer): number => {
   const main = readFileSync(join(server.folder, "data", "postmaster.pid"), "utf8").split("\n")[0]
@@ -239,7 +286,9 @@ const onPostgres = (runs: number) =>
 const onEtcd = (runs: number) =>
   Effect.gen(function*() {
     const { url } = yield* Effect.mapError(Etcd.start(), failed)
-    return yield* common("etcd", url, runs)
+    const rows = yield* common("etcd", url, runs)
+    yield* Console.error("measuring lease: idle gateways, etcd")
+    return [...rows, ...yield* idleOnEtcd(url)]
   })
 
 export const lease: Program.Experiment = (runs) =>

@@ -146,6 +146,18 @@ const scenes = {
     return { started, shown, sleeps: MainPID !== "0", restarted: Number(restarted.NRestarts), stopped: stop(unit) }
   },
 
+  async leased() {
+    // Only root can read the file with the URL. No store is at this URL, so the service waits to lead.
+    writeFileSync("/run/lease-url", "etcd+http://127.0.0.1:1", { mode: 0o600 })
+    const { unit } = install("leased", 21827, ["--lease-url-file", "/run/lease-url"], ["sleep", "1000"])
+    const started = start(unit)
+    const shown = await until("the unit to wait to lead", () => {
+      const state = show(unit, "ActiveState", "NRestarts", "StatusText")
+      return state.StatusText.startsWith("waiting to lead") ? state : undefined
+    })
+    return { started, shown, stopped: stop(unit) }
+  },
+
   async user() {
     // The systemd of the user `daemon`, as a login session would start it. systemd needs a user who is in /etc/passwd.
     const uid = spawnSync("id", ["-u", "daemon"], { encoding: "utf8" }).stdout.trim()
