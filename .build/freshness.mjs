@@ -16,7 +16,7 @@ const filesOf = (root, path) => {
     return readdirSync(join(root, path), { recursive: true, withFileTypes: true })
       .filter((entry) => !entry.isDirectory())
       .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-      .sort()
+      .toSorted()
   } catch (error) {
     if (error.code === "ENOTDIR") return [join(root, path)]
     if (error.code === "ENOENT") return []
