@@ -57,9 +57,7 @@ describe("the Install sections (N52)", () => {
           HOME: place,
           // npm installs global packages below `NPM_CONFIG_PREFIX`. With `NPM_CONFIG_OFFLINE`, npm asks no registry.
           NPM_CONFIG_PREFIX: place,
-          NPM_CONFIG_OFFLINE: "true",
-          // `npm link` builds if the sources have changed. Other tests use the build meanwhile.
-          NPM_CONFIG_IGNORE_SCRIPTS: "true"
+          NPM_CONFIG_OFFLINE: "true"
         }
         const run = (cwd: string, ...words: ReadonlyArray<string>) =>
           Effect.scoped(

@@ -1,6 +1,6 @@
 /**
  * These tests run the build's script in a small checkout, whose steps are stand-ins that end at once. They show when `npm start`
- * and `npm install` build.
+ * builds.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -18,7 +18,7 @@ const bundler = `
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 appendFileSync("builds.log", "built\\n")
 mkdirSync("dist/program", { recursive: true })
-writeFileSync("dist/main.js", "#!/usr/bin/env node\\nconsole.log(" + JSON.stringify(readFileSync("src/main.ts", "utf8")) + ")")
+writeFileSync("dist/main.js", "console.log(" + JSON.stringify(readFileSync("src/main.ts", "utf8")) + ")")
 if (existsSync("fails")) process.exit(1)
 if (existsSync("edit")) writeFileSync("src/main.ts", "edited")
 if (existsSync("gate")) {
@@ -42,7 +42,7 @@ const checkout = Effect.gen(function*() {
   )
   yield* write(
     "package.json",
-    JSON.stringify({ name: "small", type: "module", version: "1.0.0", bin: "dist/main.js", scripts })
+    JSON.stringify({ type: "module", version: "1.0.0", scripts })
   )
   yield* write("src/main.ts", "first")
   yield* write("src/host/other.ts", "")
@@ -81,31 +81,6 @@ const checkout = Effect.gen(function*() {
 })
 
 const noPipes = Program.without("mkfifo")
-
-describe("npm install", () => {
-  it.scopedLive.skipIf(process.platform === "win32")(
-    "builds if it links the checkout globally, and not otherwise",
-    () =>
-      Effect.gen(function*() {
-        const { builds, path, run } = yield* checkout
-        const npm = (...words: ReadonlyArray<string>) =>
-          Effect.map(run("env", `NPM_CONFIG_PREFIX=${path("global")}`, "npm", ...words), ({ code, stderr }) =>
-            assert.strictEqual(code, 0, stderr))
-        for (const words of [["link"], ["install", "--global", "."]]) {
-          yield* npm(...words, "--offline")
-          assert.strictEqual((yield* run(path("global/bin/small"))).stdout, "first\n")
-          assert.strictEqual(yield* builds, 1)
-          yield* npm("uninstall", "--global", "small")
-          yield* Effect.promise(() =>
-            Fs.rm(path("dist"), { recursive: true })
-          )
-        }
-        const { code, stderr } = yield* run("npm", "install", "--offline")
-        assert.strictEqual(code, 0, stderr)
-        assert.strictEqual(yield* builds, 0)
-      })
-  )
-})
 
 describe("npm start", () => {
   it.scopedLive("builds the first time, and then only if a source has changed", () =>
