@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Promtool from "../fixtures/promtool.ts"
 import * as Clients from "./support/clients.ts"
@@ -141,6 +142,30 @@ describe("/metrics", () => {
         [...families].filter((name) => /^(?:gateway|process|nodejs)_/.test(name)).toSorted()
       )
     }))
+})
+
+describe("the scrape configurations of docs/metrics.md", () => {
+  it.scopedLive.skipIf(noPromtool !== undefined)(
+    Program.named("are accepted by promtool, beside the file of alerts", noPromtool),
+    () =>
+      Effect.gen(function*() {
+        const page = yield* read("docs/metrics.md")
+        const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].map(([, text = ""]) => text)
+        assert.lengthOf(blocks, 2)
+        const folder = yield* Gateways.temporaryFolder
+        const place = (name: string, text: string) => Effect.promise(() => Fs.writeFile(Path.join(folder, name), text))
+        yield* place("alerts.yaml", yield* read("test/examples/alerts.yaml"))
+        yield* place("gateway.token", "secret")
+        for (const block of blocks) {
+          yield* place(
+            "prometheus.yml",
+            block.replace("/etc/gateway-lock/gateway.token", Path.join(folder, "gateway.token"))
+          )
+          const check = yield* Promtool.run(["check", "config", Path.join(folder, "prometheus.yml")])
+          assert.strictEqual(check.status, 0, check.output)
+        }
+      })
+  )
 })
 
 describe("the alerts", () => {

@@ -1,5 +1,6 @@
 /**
- * Tests an upgrade that removes the program's files while a start waits for the lock. That start must still take over.
+ * Tests an upgrade that removes the program's files while a gateway runs, or while a start waits for the lock. The gateway must serve
+ * on, and the start must still take over.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Predicate, Scope } from "effect"
@@ -56,6 +57,26 @@ const serves = (site: Gateways.Site, gateway: Processes.Running) =>
     yield* Gateways.assertGone(site, ended)
     assert.notMatch(ended.stderr, /level=(WARN|ERROR)|no kernel lock/)
   })
+
+describe("a gateway whose files are removed while it runs", () => {
+  it.scopedLive("serves on, is seen, and ends in order when the next version stops it", () =>
+    Effect.gen(function*() {
+      const { main, remove } = yield* installed
+      const [site, gateway] = yield* Gateways.newGateway({ main })
+      yield* remove
+      for (const path of ["/healthz", "/metrics"]) {
+        const { status } = yield* Clients.request(site, path)
+        assert.strictEqual(status, 200, path)
+      }
+      const status = yield* Gateways.run(site, { flags: ["status"] })
+      assert.strictEqual(status.code, 0, status.stdout)
+      const stopped = yield* Gateways.run(site, { flags: ["stop"] })
+      assert.strictEqual(stopped.code, 0, stopped.stderr)
+      const ended = yield* gateway.ended
+      yield* Gateways.assertGone(site, ended)
+      assert.notMatch(ended.stderr, /level=(WARN|ERROR)/)
+    }))
+})
 
 describe("a start whose files are removed while it waits", () => {
   it.scopedLive.each(["external", "systemd"])(

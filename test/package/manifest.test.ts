@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
-import { readdir, readFile } from "node:fs/promises"
 import * as Root from "../../src/index.ts"
 import * as Testing from "../../src/testing/index.ts"
 
@@ -69,25 +68,6 @@ describe("the package", () => {
     assert.deepPropertyVal(manifest, "bugs", { url: `${url}/issues` })
     // This is the form that npm writes. With another form, npm warns at each publication.
     assert.deepPropertyVal(manifest, "repository", { type: "git", url: `git+${url}.git` })
-  })
-
-  // The package contains no source maps and no TypeScript sources, because they would double its size. Users do not need them:
-  // the output of tsc reads like its source, and the declarations have the comments.
-  it("ships no source map without its sources", async () => {
-    const built = new URL("../../dist/", import.meta.url)
-    const names = await readdir(built, { recursive: true })
-    assert.isNotEmpty(names.filter((name) => name.endsWith(".d.ts")))
-    const lacking = []
-    for (const name of names.filter((name) => /\.(c?js|map|d\.ts)$/.test(name))) {
-      const file = new URL(name, built)
-      const text = await readFile(file, "utf8")
-      for (const [, url = ""] of text.matchAll(/^\/\/# sourceMappingURL=(\S+)$/gm)) {
-        const map = new URL(url, file)
-        const { sources }: { readonly sources: ReadonlyArray<string> } = JSON.parse(await readFile(map, "utf8"))
-        lacking.push(...sources.filter((source) => !new URL(source, map).href.startsWith(built.href)))
-      }
-    }
-    assert.deepStrictEqual(lacking, [])
   })
 
   it("lets nobody import the program or the inside", async () => {

@@ -81,15 +81,22 @@ export interface Link {
   /** The path from the root of the repository. */
   readonly path: string
   readonly anchor: string | undefined
+  /** Whether the link needs the file beside the document. Otherwise, it leads to the web site of the repository. */
+  readonly isRelative: boolean
 }
+
+/** The address of a file or a folder on the web site of the repository. */
+const website = /^https:\/\/github\.com\/gateway-lock\/gateway-lock\/(?:blob|tree)\/main\//
 
 /** The links of a document to places of this repository. `path` is the document's own path from the root. */
 export const links = (document: Document, path: string): ReadonlyArray<Link> =>
   document.prose.map((line) => line.replaceAll(/`[^`]*`/g, "code")).flatMap((line) =>
     [...line.matchAll(/\[[^\]]*\]\(([^)\s]+)\)/g)].flatMap(([text, target = ""]) => {
-      if (/^[a-z]+:/.test(target)) return []
-      const [file = "", anchor] = target.split("#")
-      return [{ text, path: file === "" ? path : posix.join(posix.dirname(path), file), anchor }]
+      const isRelative = !website.test(target)
+      if (isRelative && /^[a-z]+:/.test(target)) return []
+      const [file = "", anchor] = target.replace(website, "").split("#")
+      const from = isRelative ? posix.dirname(path) : ""
+      return [{ text, path: file === "" ? path : posix.join(from, file), anchor, isRelative }]
     })
   )
 
