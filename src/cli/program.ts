@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import { layer as platform } from "../gateway/LazyPlatform.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
@@ -17,7 +18,7 @@ import { keepInterruption } from "../internal/keepInterruption.ts"
 import { printable } from "../internal/printable.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import * as ErrorReport from "../report/ErrorReport.ts"
-import { toJson, toText } from "../report/facts.ts"
+import { toJson, toText } from "../report/formats.ts"
 import { defectToJson, otherToJson } from "../report/otherFailures.ts"
 import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
@@ -135,14 +136,18 @@ const reportStart = (
     yield* Console.error((format === "json" ? toJson : toText)(refused.error, refused.start))
   })
 
-/** The log format for errors that occur before the settings are known, from the flag or the environment variable. */
-const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
+/** A setting before the settings are resolved, from the flag or the environment variable. `None` if it is absent or not valid. */
+const asTyped = <A>(argv: ReadonlyArray<string>, setting: GatewayConfig.Setting<A>): Effect.Effect<Option.Option<A>> =>
   Effect.gen(function*() {
-    const { env = "", flag = "" } = GatewayConfig.settings.logFormat
+    const { env = "", flag = "" } = setting
     const fromEnvironment = yield* variable(env)
     const given = CommandLine.lastValue(argv, flag) ?? Option.getOrElse(fromEnvironment, () => "")
-    return Option.getOrElse(GatewayConfig.settings.logFormat.decode(given), () => "logfmt")
+    return setting.decode(given)
   })
+
+/** The log format for errors that occur before the settings are known. */
+const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
+  Effect.map(asTyped(argv, GatewayConfig.settings.logFormat), Option.getOrElse((): GatewayConfig.LogFormat => "logfmt"))
 
 const runCommand = (
   invocation: Invocation,
@@ -197,6 +202,14 @@ const execCommand = (
       Logging.logged(config, terminal)
     )
   })
+
+/** Gives the log lines of a command that does not stay the form of its other messages on stderr. */
+const withNotices =
+  (argv: ReadonlyArray<string>, typed: GatewayConfig.LogFormat) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(
+      asTyped(argv, GatewayConfig.settings.logLevel),
+      (level) => Logging.loggedAsNotices(typed, Option.getOrElse(level, () => LogLevel.Info))(self)
+    )
 
 /** Resolves the settings, and prints the problems of the config file on stderr. */
 const resolveWarning = (flags: ReadonlyMap<string, string>) =>
@@ -286,6 +299,7 @@ const leaderCommand = (
 const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
+    const noticed = withNotices(invocation.argv, typed)
     switch (command._tag) {
       case "Help": {
         const help = yield* Effect.promise(() => import("./Help.ts"))
@@ -301,16 +315,16 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "Version":
         return yield* Effect.tapErrorCause(print(`gateway ${version}`), report(typed))
       case "Service":
-        return yield* Effect.provide(serviceCommand(invocation, command, typed), platform)
+        return yield* noticed(Effect.provide(serviceCommand(invocation, command, typed), platform))
       case "Stop":
-        return yield* Effect.provide(stopCommand(invocation, command, typed), platform)
+        return yield* noticed(Effect.provide(stopCommand(invocation, command, typed), platform))
       case "Status":
       case "Health":
       case "List":
       case "Doctor":
-        return yield* inspectCommand(invocation, command, typed)
+        return yield* noticed(inspectCommand(invocation, command, typed))
       case "Leader":
-        return yield* Effect.provide(leaderCommand(invocation, command, typed), platform)
+        return yield* noticed(Effect.provide(leaderCommand(invocation, command, typed), platform))
       case "Exec":
         return yield* Effect.provide(execCommand(invocation, command, typed), platform)
       case "Run":
