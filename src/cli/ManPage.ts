@@ -24,6 +24,9 @@ const text = (value: string): string =>
 /** Quotes one argument of a macro. A double quote inside is written twice. */
 const argument = (value: string): string => `"${text(value).replaceAll("\"", "\"\"")}"`
 
+/** Marks up `--flag <value>`, or `-f, --flag`, in mdoc. */
+const flags = (spelling: string): string => spelling.split(", ").map(flag).join(" , ")
+
 /** Marks up `--flag <value>` in mdoc. */
 const flag = (spelling: string): string => {
   const [name = "", placeholder] = spelling.replace(/^-/, "").split(" ", 2)
@@ -57,7 +60,7 @@ const statusItems = (rows: ReadonlyArray<Description>): ReadonlyArray<string> =>
 const commandSection = (name: CommandName, command: Command): ReadonlyArray<string> => [
   `.Ss ${argument(signature(name, command))}`,
   ...sentence(command.description),
-  ...list(ownFlags(command).map(([spelling, description]) => item(flag(spelling), ...sentence(description)))),
+  ...list(ownFlags(command).map(([spelling, description]) => item(flags(spelling), ...sentence(description)))),
   ".Pp",
   "Exit statuses:",
   ...statusItems(command.exits)
@@ -96,9 +99,7 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
       ...all.flatMap((setting) =>
         setting.flag === undefined ? [] : [settingItem(setting, flag(`--${setting.flag} ${setting.placeholder}`))]
       ),
-      ...everywhere.map(([spelling, description = ""]) =>
-        item(spelling.split(", ").map(flag).join(" , "), ...sentence(description))
-      )
+      ...everywhere.map(([spelling, description = ""]) => item(flags(spelling), ...sentence(description)))
     ]),
     ".Sh ENVIRONMENT",
     "An empty variable counts as not set.",

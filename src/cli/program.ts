@@ -29,6 +29,7 @@ import * as Logging from "./Logging.ts"
 import { notice, StderrFormat } from "./Notice.ts"
 import { run } from "./run.ts"
 import { print } from "./Stdout.ts"
+import { lastValue } from "./typedWords.ts"
 
 export interface Invocation {
   /** The words after the program's name. */
@@ -141,7 +142,7 @@ const asTyped = <A>(argv: ReadonlyArray<string>, setting: GatewayConfig.Setting<
   Effect.gen(function*() {
     const { env = "", flag = "" } = setting
     const fromEnvironment = yield* variable(env)
-    const given = CommandLine.lastValue(argv, flag) ?? Option.getOrElse(fromEnvironment, () => "")
+    const given = lastValue(argv, flag) ?? Option.getOrElse(fromEnvironment, () => "")
     return setting.decode(given)
   })
 
@@ -237,9 +238,10 @@ const serviceCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    const { foldersOf, service } = yield* Effect.promise(() => import("./service.ts"))
+    const { foldersOf, live, service } = yield* Effect.promise(() => import("./service.ts"))
     const folders = foldersOf({ ...command, platform: invocation.process.platform })
-    const resolved = command.action === "uninstall"
+    // An action on a service that is installed must not fail because of the config file.
+    const resolved = command.action !== "print" && command.action !== "install"
       ? resolveWarning(command.flags)
       // `exec` does not serve the port itself, so it needs no token.
       : Effect.tap(
@@ -249,13 +251,13 @@ const serviceCommand = (
     const config = yield* resolved.pipe(
       Option.isSome(folders) ? Effect.provideService(PlatformFolders, folders.value) : identity
     )
-    yield* service({
+    return yield* live(service({
       ...command,
       config,
       execPath: invocation.process.execPath,
       scriptPath: invocation.process.scriptPath,
       platform: invocation.process.platform
-    })
+    }))
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
 /** Runs a read-only command. Its code is loaded only when it is needed. */

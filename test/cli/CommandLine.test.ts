@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc } from "effect"
-import { commands, namesCommand, parse } from "../../src/cli/CommandLine.ts"
+import { commands, parse } from "../../src/cli/CommandLine.ts"
+import { namesCommand, relaysSignals } from "../../src/cli/typedWords.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
@@ -25,9 +26,9 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
   ...switches
 })
 
-/** The end of an error message: it names the help page of the typed command, or the general page if no command was typed. */
-const hint = (...[word = ""]: ReadonlyArray<string>) =>
-  `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
+/** The end of an error message: it names the help of the typed command. Flags alone are those of `run`. */
+const hint = (...[word = "run"]: ReadonlyArray<string>) =>
+  `; see "gateway ${word.startsWith("-") ? "run " : Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
 
 describe("CommandLine.parse", () => {
   it("runs without a command, and with `run`", () => {
@@ -84,9 +85,22 @@ describe("CommandLine.parse", () => {
       system: false,
       user: undefined,
       dryRun: false,
-      exec: undefined
+      exec: undefined,
+      follow: false,
+      lines: undefined
     }
     assert.deepStrictEqual(read("service", "print"), service)
+    for (const action of ["start", "stop", "restart", "status"]) {
+      assert.deepStrictEqual(read("service", action), { ...service, action })
+      // The line that installed the service works with another action too.
+      assert.deepStrictEqual(
+        read("service", action, "--exec", "--ready", "port", "--port", "1", "--", "server", "-x"),
+        { ...service, action, flags: { port: "1" } }
+      )
+    }
+    const logs = { ...service, action: "logs", follow: true }
+    assert.deepStrictEqual(read("service", "logs", "-f"), logs)
+    assert.deepStrictEqual(read("service", "logs", "--follow", "--lines", "all"), { ...logs, lines: "all" })
     assert.deepStrictEqual(
       read("service", "install", "--manager", "systemd", "--system", "--dry-run", "--port=1", "--profile", "night"),
       {
