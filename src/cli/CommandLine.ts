@@ -197,8 +197,8 @@ const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError
       tokens: true
     })
     const words = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : [])
-    // Without a command, the flags are those of `run`, and its help has them all.
-    const command = words.length === 0 ? "run" : typedCommand(words)
+    // Flags without a command are those of `run`, whose help has them all. The first word can be the value of a misspelt flag.
+    const command = typedCommand(words) ?? (argv[0]?.startsWith("-") === true ? "run" : undefined)
     const refuse = (reason: string) => new UsageError({ reason, ...(command === undefined ? {} : { command }) })
     const unknownFlag = (spelt: string) =>
       refuse(
@@ -257,7 +257,9 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
     if (switches.has("version")) return { _tag: "Version" }
     if (!isCommand(word)) {
       const names = Object.keys(commands)
-      return yield* refuse(`unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`)
+      return yield* new UsageError({
+        reason: `unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`
+      })
     }
     if (commands[word].command === "required" && typed.program === undefined) {
       return yield* refuse(`${word} needs "--" before the command: gateway ${word} [flags] -- <command> [arguments]`)

@@ -17,7 +17,7 @@ import * as ServiceControl from "../supervisor/ServiceControl.ts"
 import { adviceFor, ServiceFailed } from "../supervisor/ServiceFailed.ts"
 import { isMissing } from "../supervisor/ServiceManager.ts"
 import { longestStop, serviceNames } from "../supervisor/ServiceOptions.ts"
-import { definitionPath, type Place, showWord } from "../supervisor/ServiceSteps.ts"
+import { definitionPath, launchdLogs, type Place, showWord } from "../supervisor/ServiceSteps.ts"
 import { UsageError } from "./CommandLine.ts"
 import type { ControlAction } from "./commands.ts"
 import { Answered, EndedBySignal, ExitStatus } from "./ExitStatus.ts"
@@ -145,28 +145,32 @@ const checkInstalled = (options: ControlOptions): Effect.Effect<void, ServiceFai
     })
   })
 
-/** Names the files with the log of a service, for a manager that keeps no logs. */
-const noLogs = (options: ControlOptions, { follow, lines }: ServiceControl.LogRange): ServiceFailed => {
-  const where = serviceNames(options.manager, options.service.profile).name
-  const what = "cannot show the logs of"
-  if (options.manager === "schtasks") {
-    return new ServiceFailed({
-      what,
-      where,
-      reason: "the Task Scheduler keeps none",
-      advice: "to see them, stop the task and run its command in a terminal"
-    })
-  }
-  const count = lines === "all" ? "+1" : lines
-  return new ServiceFailed({
-    what,
-    where,
-    reason: "launchd keeps none",
-    advice: `the service writes to files: tail -n ${count}${follow ? " -F" : ""} ${
-      ServiceControl.launchdLogs(options).map(shellWord).join(" ")
-    }`
+/** The log files that the installed definition names. The flags of this command line may name another state directory. */
+const installedLogs = (options: ControlOptions): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const text = yield* Effect.orElseSucceed(fs.readFileString(definitionPath(options)), () => "")
+    const files = ServiceControl.logFilesIn(text)
+    return files.length === 0 ? launchdLogs(options) : files
   })
-}
+
+/** Says where the log of a service is, for a manager that keeps no logs. */
+const noLogs = (options: ControlOptions, { follow, lines }: ServiceControl.LogRange) =>
+  Effect.gen(function*() {
+    const where = serviceNames(options.manager, options.service.profile).name
+    const what = "cannot show the logs of"
+    if (options.manager === "schtasks") {
+      return new ServiceFailed({
+        what,
+        where,
+        reason: "the Task Scheduler keeps none",
+        advice: "to see them, stop the task and run its command in a terminal"
+      })
+    }
+    const files = yield* installedLogs(options)
+    const tail = `tail -n ${lines === "all" ? "+1" : lines}${follow ? " -F" : ""} ${files.map(shellWord).join(" ")}`
+    return new ServiceFailed({ what, where, reason: "launchd keeps none", advice: `its output is in a file: ${tail}` })
+  })
 
 const systemd = (runner: Runner, range: ServiceControl.LogRange): Effect.Effect<Ended, ServiceFailed, Needs> =>
   Effect.gen(function*() {
@@ -277,7 +281,7 @@ export const control = (
       )
     )
     if (Option.isSome(checked)) return checked.value
-    if (keepsNoLogs) return yield* noLogs(options, range)
+    if (keepsNoLogs) return yield* Effect.flatMap(noLogs(options, range), Effect.fail)
     const runner: Runner = { options, signals }
     switch (options.manager) {
       case "systemd":

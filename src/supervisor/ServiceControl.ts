@@ -1,7 +1,6 @@
 /**
  * The commands of the service managers that start, stop, restart and show a service. Pure: `cli/serviceControl.ts` runs them.
  */
-import * as NodePath from "node:path"
 import { serviceNames } from "./ServiceOptions.ts"
 import { definitionPath, launchdDomain, type Place, systemctl } from "./ServiceSteps.ts"
 
@@ -57,8 +56,13 @@ export const ofScheduler = (place: Place) => {
   } as const satisfies Record<string, Words>
 }
 
-/** The files to which launchd writes the output of a service. */
-export const launchdLogs = ({ service }: Place): ReadonlyArray<string> =>
-  [...(service.exec === undefined ? [] : ["launchd.stdout.log"]), "launchd.stderr.log"].map((name) =>
-    NodePath.join(service.stateDir, name)
-  )
+const entities: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: "\"", apos: "'" }
+
+const unescapeXml = (text: string): string =>
+  text.replaceAll(/&(\w+);/g, (whole, name: string) => entities[name] ?? whole)
+
+/** The files to which a property list lets launchd write the output of a service. */
+export const logFilesIn = (propertyList: string): ReadonlyArray<string> =>
+  [...propertyList.matchAll(/<key>Standard(?:Out|Error)Path<\/key>\s*<string>([^<]+)<\/string>/g)].map((
+    [, path = ""]
+  ) => unescapeXml(path))

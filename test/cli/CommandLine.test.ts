@@ -27,8 +27,10 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
 })
 
 /** The end of an error message: it names the help of the typed command. Flags alone are those of `run`. */
-const hint = (...[word = "run"]: ReadonlyArray<string>) =>
-  `; see "gateway ${word.startsWith("-") ? "run " : Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
+const hint = (...argv: ReadonlyArray<string>) => {
+  const [word = ""] = argv[0]?.startsWith("-") === true || argv.length === 0 ? ["run"] : argv
+  return `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
+}
 
 describe("CommandLine.parse", () => {
   it("runs without a command, and with `run`", () => {
@@ -222,9 +224,12 @@ describe("CommandLine.parse", () => {
     ["--user needs --system, because a user's own service runs as that user", ["service", "print", "--user", "bob"]],
     ["--user needs a value: --user <name>", ["service", "print", "--system", "--user"]],
     ["--user is not a flag of \"run\"", ["run", "--user", "bob"]],
-    ["service needs one of print, install, uninstall", ["service"]],
-    ["service needs one of print, install, uninstall", ["service", "restart"]],
-    ["service needs one of print, install, uninstall (did you mean \"install\"?)", ["service", "instal"]],
+    ["service needs one of print, install, uninstall, start, stop, restart, status, logs", ["service"]],
+    ["service needs one of print, install, uninstall, start, stop, restart, status, logs", ["service", "reload"]],
+    ["service needs one of print, install, uninstall, start, stop, restart, status, logs (did you mean \"install\"?)", [
+      "service",
+      "instal"
+    ]],
     ["completions needs one of bash, zsh, fish", ["completions"]],
     ["completions needs one of bash, zsh, fish (did you mean \"bash\"?)", ["completions", "bahs"]],
     ["leader needs one of show, resign", ["leader"]],
@@ -286,6 +291,19 @@ describe("CommandLine.namesCommand", () => {
     [true, ["--profile", "exec", "exec"]]
   ])("is %s for %j", (expected, argv) => {
     assert.strictEqual(namesCommand(argv, "exec"), expected)
+  })
+
+  it.each([
+    [true, ["exec", "--", "true"]],
+    [true, ["service", "logs", "-f"]],
+    [true, ["service", "--profile", "install", "status"]],
+    [false, ["service", "install"]],
+    [false, ["service", "--profile", "logs", "uninstall"]],
+    [false, ["service"]],
+    [false, ["status"]],
+    [false, ["service", "install", "--exec", "--", "exec", "logs"]]
+  ])("and only a command that runs another program relays signals: %s for %j", (expected, argv) => {
+    assert.strictEqual(relaysSignals(argv), expected)
   })
 
   it.effect("lets a service run a command, with the flags of exec", () =>
