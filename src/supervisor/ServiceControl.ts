@@ -2,7 +2,7 @@
  * The commands of the service managers that start, stop, restart and show a service. Pure: `cli/serviceControl.ts` runs them.
  */
 import { serviceNames } from "./ServiceOptions.ts"
-import { definitionPath, launchdDomain, type Place, systemctl } from "./ServiceSteps.ts"
+import { definitionPath, launchdDomain, logsOf, type Place, systemctl } from "./ServiceSteps.ts"
 
 export type Words = readonly [string, ...Array<string>]
 
@@ -17,8 +17,7 @@ export interface LogRange {
 export const ofSystemd = (place: Place, { follow, lines }: LogRange) => {
   const { name } = serviceNames("systemd", place.service.profile)
   const run = (...words: ReadonlyArray<string>): Words => [...systemctl(place), ...words]
-  const isUser = place.service.scope === "user"
-  const logs: Words = ["journalctl", ...(isUser ? ["--user"] : []), "--no-pager", "-u", name, "-n", lines]
+  const logs: Words = ["journalctl", "--no-pager", ...logsOf(place), "-n", lines]
   return {
     start: run("start", name),
     stop: run("stop", name),

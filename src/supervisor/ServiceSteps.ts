@@ -189,6 +189,15 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
   }
 }
 
+/**
+ * The words by which journalctl(1) selects the log of a unit. `--user-unit` also finds the lines in the journal of the system, where
+ * they are if the journal is not persistent. `--user -u` looks only into the user's own files.
+ */
+export const logsOf = ({ service }: Pick<Place, "service">): readonly [string, string] => [
+  service.scope === "user" ? "--user-unit" : "-u",
+  serviceNames("systemd", service.profile).name
+]
+
 /** The files to which launchd writes the output of a service. The output of a gateway goes to stderr only. */
 export const launchdLogs = ({ service }: Pick<Place, "service">): ReadonlyArray<string> =>
   [...(service.exec === undefined ? [] : ["launchd.stdout.log"]), "launchd.stderr.log"].map((name) =>
@@ -203,7 +212,7 @@ export const afterInstall = (place: Place): ReadonlyArray<string> => {
       return [
         `to start it, or to apply a change: ${systemctl(place).join(" ")} restart ${name}`,
         `to see it: ${systemctl(place).join(" ")} status ${name}`,
-        `to read its logs: journalctl ${place.service.scope === "user" ? "--user " : ""}-u ${name}`,
+        `to read its logs: journalctl ${logsOf(place).join(" ")}`,
         ...(place.service.scope === "user"
           ? ["to run it without being logged in: loginctl enable-linger"]
           : [

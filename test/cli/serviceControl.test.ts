@@ -147,7 +147,7 @@ describe("service start, stop, restart, status and logs of systemd", () => {
     stop: "systemctl --user stop gateway-a-b.service",
     restart: "systemctl --user restart gateway-a-b.service",
     status: "systemctl --user status --no-pager gateway-a-b.service",
-    logs: "journalctl --user --no-pager -u gateway-a-b.service -n 100"
+    logs: "journalctl --no-pager --user-unit gateway-a-b.service -n 100"
   }
 
   it.scopedLive.each(controlActions)(
@@ -191,7 +191,7 @@ describe("service start, stop, restart, status and logs of systemd", () => {
   it.scopedLive("logs: as many lines as asked, and new ones until a signal, by which the program ends too", () =>
     Effect.gen(function*() {
       const all = yield* invoke({ action: "logs", lines: "all" })
-      assert.deepStrictEqual(all.ran, ["journalctl --user --no-pager -u gateway-a-b.service -n all"])
+      assert.deepStrictEqual(all.ran, ["journalctl --no-pager --user-unit gateway-a-b.service -n all"])
       const followed = yield* invoke({ action: "logs", follow: true, lines: "0" }, {
         ...installed,
         ends: () => Effect.never,
