@@ -112,10 +112,13 @@ const scenes = {
     const installed = mine("install", "--port", "21829")
     const started = mine("start")
     const status = mine("status")
+    // The rights that systemd-tmpfiles gives to the group systemd-journal. It does not run here.
+    spawnSync("chgrp", ["-R", "systemd-journal", "/run/log/journal"])
+    spawnSync("chmod", ["-R", "g+rX", "/run/log/journal"])
     // journald may write the lines a moment later.
     const logs = await until("the journal of the user", () => {
       const logs = mine("logs", "--lines", "all")
-      return logs.stdout.includes("listening on") ? logs : undefined
+      return logs.stdout.includes("Started gateway-mine") ? logs : undefined
     }, 10).catch(() => mine("logs", "--lines", "all"))
     return { manager, installed, started, status, logs, stopped: mine("stop") }
   },
