@@ -3,13 +3,14 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { fileURLToPath } from "node:url"
+import { homepage } from "../src/internal/homepage.ts"
 import { version } from "../src/Version.ts"
 
-const Manifest = Schema.parseJson(Schema.Struct({ version: Schema.String }))
+const Manifest = Schema.parseJson(Schema.Struct({ homepage: Schema.String, version: Schema.String }))
 
-it.live("the version is the package's", () =>
+it.live("the version and the homepage are the package's", () =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const content = yield* fs.readFileString(fileURLToPath(new URL("../package.json", import.meta.url)))
-    assert.strictEqual(version, (yield* Schema.decode(Manifest)(content)).version)
+    assert.deepStrictEqual({ homepage, version }, yield* Schema.decode(Manifest)(content))
   }).pipe(Effect.provide(NodeFileSystem.layer)))

@@ -13,6 +13,7 @@ export const longFiles = [
   "protocol.test.ts",
   "protocol-readers.test.ts",
   "exec-service.test.ts",
+  "service-control.test.ts",
   "namespaces.test.ts",
   "waiting.test.ts",
   "mutants.test.ts",

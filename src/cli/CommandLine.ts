@@ -8,12 +8,12 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import { suggest } from "../internal/suggest.ts"
-import { settings } from "../settings/GatewayConfig.ts"
 import {
   type Command,
   type CommandName,
   commands,
   flagsOf as ownFlagsOf,
+  isControlAction,
   type LeaderAction,
   leaderActions,
   type ServiceAction,
@@ -22,6 +22,7 @@ import {
   shells
 } from "./commands.ts"
 import type { ExecCommandLine, Reported } from "./parsedCommands.ts"
+import { allValues, namesCommand, settingFlags } from "./typedWords.ts"
 
 export type { ExecCommandLine } from "./parsedCommands.ts"
 
@@ -98,6 +99,10 @@ export type CommandLine =
     readonly dryRun: boolean
     /** The command that the service runs by `gateway exec`. `undefined`: the service runs a gateway. */
     readonly exec: ExecCommandLine | undefined
+    /** With `logs`: keep showing new lines. */
+    readonly follow: boolean
+    /** With `logs`: the number of lines, as typed. */
+    readonly lines: string | undefined
   }
   | { readonly _tag: "Completions"; readonly shell: Shell }
 
@@ -112,25 +117,8 @@ const isServiceAction = (word: string | undefined): word is ServiceAction =>
   serviceActions.some((action) => action === word)
 const isShell = (word: string | undefined): word is Shell => shells.some((shell) => shell === word)
 
-const settingFlags: ReadonlyMap<string, string> = new Map(
-  Object.values(settings).flatMap((setting) =>
-    setting.flag === undefined ? [] : [[setting.flag, setting.placeholder] as const]
-  )
-)
-
-const shorts = { h: "help", V: "version" } as const
+const shorts = { h: "help", V: "version", f: "follow" } as const
 const isShort = (name: string): name is keyof typeof shorts => Object.hasOwn(shorts, name)
-
-/**
- * The placeholder of each flag that takes a value. The parser must know these flags before it can split the words. The command
- * is not known at that time, so this map has the flags of all commands.
- */
-const allValues: ReadonlyMap<string, string> = new Map([
-  ...settingFlags,
-  ...Object.values(commands).flatMap((command) =>
-    Object.entries(command.values).map(([name, { placeholder }]) => [name, placeholder] as const)
-  )
-])
 
 const quote = (word: string): string => JSON.stringify(word)
 
@@ -156,28 +144,6 @@ const flagsOf = (command: Command): ReadonlyArray<string> => [
 const typedCommand = (words: ReadonlyArray<string>): CommandName | undefined => {
   const [word] = words
   return word !== undefined && isCommand(word) ? word : undefined
-}
-
-/** The last value of a flag, found without parsing the whole command line, which may be invalid. */
-export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | undefined => {
-  const end = argv.indexOf("--")
-  const words = end === -1 ? argv : argv.slice(0, end)
-  const at = words.findLastIndex((word) => word === `--${flag}` || word.startsWith(`--${flag}=`))
-  return words[at]?.includes("=") === true ? words[at].slice(flag.length + 3) : at === -1 ? undefined : words[at + 1]
-}
-
-/**
- * Whether a command line calls the given command. The command line may be invalid as a whole, so it is not parsed. The called
- * command is the first word before `--` that is neither a flag nor the value of a flag.
- */
-export const namesCommand = (argv: ReadonlyArray<string>, command: CommandName): boolean => {
-  for (let at = 0; at < argv.length; at += 1) {
-    const word = argv[at] ?? ""
-    if (word === "--") return false
-    if (!word.startsWith("-")) return word === command
-    if (allValues.has(word.replace(/^--/, ""))) at += 1
-  }
-  return false
 }
 
 /** The typed words, split into positional words and flags, but not yet checked against a command. */
@@ -208,7 +174,8 @@ const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError
       tokens: true
     })
     const words = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : [])
-    const command = typedCommand(words)
+    // Flags without a command are those of `run`, whose help has them all. The first word can be the value of a misspelt flag.
+    const command = typedCommand(words) ?? (argv[0]?.startsWith("-") === true ? "run" : undefined)
     const refuse = (reason: string) => new UsageError({ reason, ...(command === undefined ? {} : { command }) })
     const unknownFlag = (spelt: string) =>
       refuse(
@@ -267,7 +234,9 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
     if (switches.has("version")) return { _tag: "Version" }
     if (!isCommand(word)) {
       const names = Object.keys(commands)
-      return yield* refuse(`unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`)
+      return yield* new UsageError({
+        reason: `unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`
+      })
     }
     if (commands[word].command === "required" && typed.program === undefined) {
       return yield* refuse(`${word} needs "--" before the command: gateway ${word} [flags] -- <command> [arguments]`)
@@ -338,8 +307,8 @@ const execCommandLine = (
 const serviceUsage = "gateway service install --exec [flags] -- <command> [arguments]"
 
 /**
- * The part of the command line of `service` that is for `exec`. `undefined` without `--exec`. An uninstallation does not need the
- * command, and ignores it.
+ * The part of the command line of `service` that is for `exec`. `undefined` without `--exec`. Only `print` and `install`
+ * need the command. The other actions ignore it, so that the line of the installation works with them too.
  */
 const serviceExec = (
   typed: Typed,
@@ -349,7 +318,7 @@ const serviceExec = (
   Effect.gen(function*() {
     const { program, refuse, spelling, switches, values } = typed
     const isExec = switches.has("exec")
-    if (action === "uninstall") return undefined
+    if (action === "uninstall" || isControlAction(action)) return undefined
     if (!isExec) {
       const flag = [...switches, ...values.keys()].find((name) => isFlagOf("exec", name) && !isFlagOf("service", name))
       if (flag !== undefined) return yield* refuse(`${spelling.get(flag) ?? flag} needs --exec: ${serviceUsage}`)
@@ -403,6 +372,11 @@ const commandLine = (
         if (values.has("user") && !switches.has("system")) {
           return yield* refuse("--user needs --system, because a user's own service runs as that user")
         }
+        for (const flag of ["follow", "lines"]) {
+          if (argument !== "logs" && (switches.has(flag) || values.has(flag))) {
+            return yield* refuse(`${typed.spelling.get(flag) ?? flag} needs service logs`)
+          }
+        }
         return {
           _tag: "Service",
           flags,
@@ -411,7 +385,9 @@ const commandLine = (
           system: switches.has("system"),
           user: values.get("user"),
           dryRun: switches.has("dry-run"),
-          exec: yield* serviceExec(typed, argument, flags)
+          exec: yield* serviceExec(typed, argument, flags),
+          follow: switches.has("follow"),
+          lines: values.get("lines")
         }
       case "leader":
         if (!isLeaderAction(argument)) return yield* needs(leaderActions)

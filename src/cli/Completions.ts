@@ -51,11 +51,10 @@ const own: ReadonlyArray<Flag> = commandNames.flatMap((command) => [
     value: values === undefined ? { _tag: "Free" } : { _tag: "Words", words: values },
     commands: takersOf(command, name)
   })),
-  ...Object.entries(commands[command].switches).map(([name, description]): Flag => ({
-    name,
-    description,
-    commands: takersOf(command, name)
-  }))
+  ...Object.entries(commands[command].switches).map(([name, description]): Flag => {
+    const short = commands[command].letters?.[name]
+    return { name, description, ...(short === undefined ? {} : { short }), commands: takersOf(command, name) }
+  })
 ])
 
 const common: ReadonlyArray<Flag> = everywhere.flatMap(([spelling, description = ""]) => {

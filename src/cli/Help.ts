@@ -12,7 +12,7 @@ const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
 /** The flags of every command. */
 export const everywhere: ReadonlyArray<Row> = [
-  ["-h, --help", "show this help, or with a command the help of that command"],
+  ["-h, --help", "show this help, or the help of the command"],
   ["-V, --version", "show the version"]
 ]
 
@@ -52,7 +52,10 @@ export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string
   ...Object.entries(command.values).map(([name, { description, placeholder }]) =>
     [`--${name} ${placeholder}`, description] as const
   ),
-  ...Object.entries(command.switches).map(([name, description]) => [`--${name}`, description] as const)
+  ...Object.entries(command.switches).map(([name, description]) => {
+    const letter = command.letters?.[name]
+    return [letter === undefined ? `--${name}` : `-${letter}, --${name}`, description] as const
+  })
 ]
 
 /** The name of a command, with the words that can follow it. */
@@ -78,37 +81,32 @@ const exportRows: ReadonlyArray<Row> = [
 const join = (parts: ReadonlyArray<string>): string => parts.join("\n")
 
 /** The purpose of the program, in one line. */
-export const summary = `one gateway per base port on this host, by default ${toUrl(defaultAddress)}`
+export const summary = `one gateway per base port and host; default ${toUrl(defaultAddress)}`
 
-const everyStatus = ofEvery.map(([status]) => status).join(" and ")
+/** The settings whose flags select a gateway. They are on the first page, because most commands take them. */
+const selecting: ReadonlyArray<Setting<unknown>> = [
+  settings.profile,
+  settings.port,
+  settings.configPath,
+  settings.stateDir
+]
 
-/** The help of the whole program. */
+/** The help of the whole program. It fits one screen, and leaves the rest to the help of each command. */
 export const page = (width: number = defaultWidth): string =>
   join([
     ...wrap(`gateway ${version}: ${summary}`, width),
-    "",
     ...wrap("Usage: gateway [command] [flags]", width),
+    ...section("Commands:", Object.entries(commands).map(([name, { description }]) => [name, description]), width),
     ...section(
-      "Commands:",
-      Object.entries(commands).map(([name, command]) => [signature(name, command), command.description]),
+      "Flags of most commands:",
+      [
+        ...selecting.map(({ description, flag, placeholder }): Row => [`--${flag} ${placeholder}`, description]),
+        ...everywhere
+      ],
       width
-    ),
-    ...section(
-      "Flags (precedence: flag, environment variable, config file, default):",
-      [...all.flatMap(flagRow), ...everywhere],
-      width
-    ),
-    ...Object.entries(commands).flatMap(([name, command]) => section(`Flags of ${name}:`, ownFlags(command), width)),
-    ...section("Keys of the config file (JSON; a dot stands for a nested object):", all.flatMap(fileRow), width),
-    ...section("Settings with only an environment variable:", [...all.flatMap(variableRow), ...exportRows], width),
-    ...section("Exit statuses:", statusRows([...commands.run.exits, ...ofEvery]), width),
-    ...Object.entries(commands).flatMap(([name, { exits }]) =>
-      name === "run"
-        ? []
-        : section(`Exit statuses of ${name}, in addition to ${everyStatus}:`, statusRows(exits), width)
     ),
     "",
-    ...wrap("Help for one command: gateway <command> --help. Manual page: man gateway.", width)
+    ...wrap("All flags of a command: gateway <command> --help. Manual page: man gateway.", width)
   ])
 
 /** The help of one command. */
@@ -116,20 +114,33 @@ export const ofCommand = (name: CommandName, width: number = defaultWidth): stri
   const command = commands[name]
   const own = ownFlags(command)
   const flags = command.settings.flatMap(flagRow)
-  const keys = name === "run" ? all.filter(({ flag }) => flag === undefined).flatMap(fileRow) : []
+  const isRun = name === "run"
   return join([
     ...wrap(`gateway ${name}: ${command.description}`, width),
     "",
     ...wrap(`Usage: gateway ${signature(name, command)} [flags]${tail(command)}`, width),
-    ...section("Flags:", [...own, ...flags, ...everywhere], width),
-    ...section("Keys of the config file without a flag:", keys, width),
+    ...section(
+      "Flags (precedence: flag, environment variable, config file, default):",
+      [...own, ...flags, ...everywhere],
+      width
+    ),
+    ...section(
+      "Keys of the config file (JSON; a dot stands for a nested object):",
+      isRun ? all.flatMap(fileRow) : [],
+      width
+    ),
     ...section(
       "Settings with only an environment variable:",
-      name === "run" ? [...all.flatMap(variableRow), ...exportRows] : [],
+      isRun ? [...all.flatMap(variableRow), ...exportRows] : [],
       width
     ),
     ...section("Exit statuses:", statusRows([...command.exits, ...ofEvery]), width),
     "",
-    ...wrap("All commands and settings: gateway --help.", width)
+    ...wrap(
+      isRun
+        ? "All commands: gateway --help. Manual page: man gateway."
+        : "All commands: gateway --help. Keys of the config file: gateway run --help.",
+      width
+    )
   ])
 }

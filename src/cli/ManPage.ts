@@ -24,6 +24,9 @@ const text = (value: string): string =>
 /** Quotes one argument of a macro. A double quote inside is written twice. */
 const argument = (value: string): string => `"${text(value).replaceAll("\"", "\"\"")}"`
 
+/** Marks up `--flag <value>`, or `-f, --flag`, in mdoc. */
+const flags = (spelling: string): string => spelling.split(", ").map(flag).join(" , ")
+
 /** Marks up `--flag <value>` in mdoc. */
 const flag = (spelling: string): string => {
   const [name = "", placeholder] = spelling.replace(/^-/, "").split(" ", 2)
@@ -57,10 +60,28 @@ const statusItems = (rows: ReadonlyArray<Description>): ReadonlyArray<string> =>
 const commandSection = (name: CommandName, command: Command): ReadonlyArray<string> => [
   `.Ss ${argument(signature(name, command))}`,
   ...sentence(command.description),
-  ...list(ownFlags(command).map(([spelling, description]) => item(flag(spelling), ...sentence(description)))),
+  ...list(ownFlags(command).map(([spelling, description]) => item(flags(spelling), ...sentence(description)))),
   ".Pp",
   "Exit statuses:",
   ...statusItems(command.exits)
+]
+
+/** Command lines, each with what it does. */
+const examples: ReadonlyArray<readonly [does: string, line: string]> = [
+  ["Start a gateway on the default port", "gateway"],
+  ["Start another gateway beside it", "gateway run --profile blue --port 18790"],
+  ["Run any server under the lock", "gateway exec --port 8000 -- python3 -m http.server 8000"],
+  ["See who holds the lock and the port", "gateway status"],
+  ["Stop it, and wait until the lock is free", "gateway stop"],
+  ["Install it as a service, start it, and follow its logs", "gateway service install"],
+  ["", "gateway service start"],
+  ["", "gateway service logs --follow"]
+]
+
+/** The files that the program reads and writes by default, on Linux. */
+const files: ReadonlyArray<readonly [path: string, content: string]> = [
+  ["~/.config/gateway-lock/<profile>/gateway.json", "config file in JSON; may be absent"],
+  ["~/.local/state/gateway-lock/<profile>/locks/", "lock files of a profile, in its state directory"]
 ]
 
 /**
@@ -96,9 +117,7 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
       ...all.flatMap((setting) =>
         setting.flag === undefined ? [] : [settingItem(setting, flag(`--${setting.flag} ${setting.placeholder}`))]
       ),
-      ...everywhere.map(([spelling, description = ""]) =>
-        item(spelling.split(", ").map(flag).join(" , "), ...sentence(description))
-      )
+      ...everywhere.map(([spelling, description = ""]) => item(flags(spelling), ...sentence(description)))
     ]),
     ".Sh ENVIRONMENT",
     "An empty variable counts as not set.",
@@ -109,8 +128,9 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
       item("Ev NO_COLOR", "If set, output has no colours.")
     ]),
     ".Sh FILES",
-    "The config file is JSON.",
-    "A dot in a key stands for a nested object.",
+    ...list(files.map(([path, content]) => item(`Pa ${text(path)}`, ...sentence(content)))),
+    ".Pp",
+    "A dot in a key of the config file stands for a nested object.",
     "The keys are:",
     ...list(all.flatMap((setting) => {
       const key = fileKey(setting)
@@ -119,7 +139,13 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
     ".Sh EXIT STATUS",
     "Every command can also end with:",
     ...statusItems(ofEvery),
+    ".Sh EXAMPLES",
+    ...examples.flatMap(([does, line]) => [
+      ...(does === "" ? [] : [...prose(`${does}:`)]),
+      `.Dl ${text(line)}`
+    ]),
     ".Sh SEE ALSO",
+    ".Xr journalctl 1 ,",
     ".Xr launchctl 1 ,",
     ".Xr systemctl 1"
   ]

@@ -5,7 +5,15 @@ import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import type { Manager } from "../supervisor/ServiceOptions.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 
-export const serviceActions = ["print", "install", "uninstall"] as const
+/** The actions of `gateway service` that run a command of the service manager. */
+export const controlActions = ["start", "stop", "restart", "status", "logs"] as const
+
+export type ControlAction = typeof controlActions[number]
+
+export const isControlAction = (word: string | undefined): word is ControlAction =>
+  controlActions.some((action) => action === word)
+
+export const serviceActions = ["print", "install", "uninstall", ...controlActions] as const
 
 /** The actions of `gateway service`. */
 export type ServiceAction = typeof serviceActions[number]
@@ -53,6 +61,8 @@ export interface Command {
   readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
   /** The flags of this command alone that take no value. The key is the flag, and the value is its description. */
   readonly switches: Readonly<Record<string, string>>
+  /** The flags of `switches` that have a letter, each with its letter. */
+  readonly letters?: Readonly<Record<string, string>>
   /** The flags of this command alone that take a value. The key is the flag. */
   readonly values: Readonly<Record<string, CommandValue>>
   /** The settings that this command uses. */
@@ -150,7 +160,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     exits: ExitStatus.ofExec
   },
   status: {
-    description: "show the owner of this gateway's lock and port, and whether it is healthy",
+    description: "show who holds the lock and the port, and whether it is healthy",
     ...watched,
     settings: targetSettings,
     // These statuses follow those that the Linux Standard Base defines for the `status` action of an init script.
@@ -205,7 +215,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     exits: [[0, "no problem was found"], [1, "a warning or an error was found"]]
   },
   service: {
-    description: "print, install or uninstall the definition of this gateway as a service",
+    description: "run this gateway as a service of the system: install, start, logs",
     command: "optional",
     // A service manager decides when a service starts. With --ensure, it would start a service again and again that exits 0 at once.
     takesFlagsOf: { command: "exec", except: ["ensure", "force"] },
@@ -213,8 +223,10 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     switches: {
       exec: "run the command after -- under the lock, instead of a gateway; takes most flags of exec",
       system: "use a service of the whole machine instead of this user's",
-      "dry-run": "show what would be done, without doing it"
+      "dry-run": "show what would be done, without doing it",
+      follow: "with logs: keep showing new lines until Ctrl-C"
     },
+    letters: { follow: "f" },
     values: {
       manager: {
         placeholder: "<name>",
@@ -225,10 +237,19 @@ export const commands: Readonly<Record<CommandName, Command>> = {
         placeholder: "<name>",
         description:
           "with --system: user that the service runs as; default on systemd: a user that exists only while the service runs"
+      },
+      lines: {
+        placeholder: "<count>",
+        description: "with logs: number of the latest lines to show, or all; default: 100"
       }
     },
     settings: allSettings,
-    exits: [[0, "done"], [1, "failed"]]
+    exits: [
+      [0, "done; status: running"],
+      [1, "failed; start, stop, restart, status and logs: otherwise the status of the service manager's own command"],
+      [ExitStatus.ExitStatus.notRunning, "status: not running"],
+      [ExitStatus.ExitStatus.otherwise, "status: not installed, or unknown"]
+    ]
   },
   completions: {
     description: "print the completion script for a shell",

@@ -252,7 +252,7 @@ const awaitLeadership = (
 
 /** Runs the command, or lets it begin if it was started with the lock, and returns how it ended. */
 const runChild = (
-  { systemd }: Start,
+  { config, systemd, verdict }: Start,
   command: ExecCommandLine,
   options: Exec.ExecOptions,
   rule: Rule,
@@ -266,7 +266,14 @@ const runChild = (
       `STATUS=${rule.name === "notify" ? "running" : "starting"} ${command.words[0]}`,
       extendTimeout(Duration.sum(Duration.sum(options.readiness.startTimeout, options.stopTimeout), notifyMargin))
     )
-    yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
+    yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`).pipe(
+      Effect.annotateLogs({
+        profile: config.profile,
+        ...(command.hasPort ? { port: config.port } : {}),
+        lock: lock.path,
+        supervisor: verdict.kind
+      })
+    )
     const running = Option.isSome(started) ? started.value : yield* startCommand(options)
     const ended = yield* Exec.attend(running, options)
     return ended._tag === "Exited"

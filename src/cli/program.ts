@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import { layer as platform } from "../gateway/LazyPlatform.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
@@ -17,7 +18,7 @@ import { keepInterruption } from "../internal/keepInterruption.ts"
 import { printable } from "../internal/printable.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import * as ErrorReport from "../report/ErrorReport.ts"
-import { toJson, toText } from "../report/facts.ts"
+import { toJson, toText } from "../report/formats.ts"
 import { defectToJson, otherToJson } from "../report/otherFailures.ts"
 import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
@@ -28,6 +29,7 @@ import * as Logging from "./Logging.ts"
 import { notice, StderrFormat } from "./Notice.ts"
 import { run } from "./run.ts"
 import { print } from "./Stdout.ts"
+import { lastValue } from "./typedWords.ts"
 
 export interface Invocation {
   /** The words after the program's name. */
@@ -135,14 +137,18 @@ const reportStart = (
     yield* Console.error((format === "json" ? toJson : toText)(refused.error, refused.start))
   })
 
-/** The log format for errors that occur before the settings are known, from the flag or the environment variable. */
-const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
+/** A setting before the settings are resolved, from the flag or the environment variable. `None` if it is absent or not valid. */
+const asTyped = <A>(argv: ReadonlyArray<string>, setting: GatewayConfig.Setting<A>): Effect.Effect<Option.Option<A>> =>
   Effect.gen(function*() {
-    const { env = "", flag = "" } = GatewayConfig.settings.logFormat
+    const { env = "", flag = "" } = setting
     const fromEnvironment = yield* variable(env)
-    const given = CommandLine.lastValue(argv, flag) ?? Option.getOrElse(fromEnvironment, () => "")
-    return Option.getOrElse(GatewayConfig.settings.logFormat.decode(given), () => "logfmt")
+    const given = lastValue(argv, flag) ?? Option.getOrElse(fromEnvironment, () => "")
+    return setting.decode(given)
   })
+
+/** The log format for errors that occur before the settings are known. */
+const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
+  Effect.map(asTyped(argv, GatewayConfig.settings.logFormat), Option.getOrElse((): GatewayConfig.LogFormat => "logfmt"))
 
 const runCommand = (
   invocation: Invocation,
@@ -198,6 +204,14 @@ const execCommand = (
     )
   })
 
+/** Gives the log lines of a command that does not stay the form of its other messages on stderr. */
+const withNotices =
+  (argv: ReadonlyArray<string>, typed: GatewayConfig.LogFormat) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(
+      asTyped(argv, GatewayConfig.settings.logLevel),
+      (level) => Logging.loggedAsNotices(typed, Option.getOrElse(level, () => LogLevel.Info))(self)
+    )
+
 /** Resolves the settings, and prints the problems of the config file on stderr. */
 const resolveWarning = (flags: ReadonlyMap<string, string>) =>
   Effect.gen(function*() {
@@ -224,9 +238,10 @@ const serviceCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    const { foldersOf, service } = yield* Effect.promise(() => import("./service.ts"))
+    const { foldersOf, live, service } = yield* Effect.promise(() => import("./service.ts"))
     const folders = foldersOf({ ...command, platform: invocation.process.platform })
-    const resolved = command.action === "uninstall"
+    // An action on a service that is installed must not fail because of the config file.
+    const resolved = command.action !== "print" && command.action !== "install"
       ? resolveWarning(command.flags)
       // `exec` does not serve the port itself, so it needs no token.
       : Effect.tap(
@@ -236,13 +251,13 @@ const serviceCommand = (
     const config = yield* resolved.pipe(
       Option.isSome(folders) ? Effect.provideService(PlatformFolders, folders.value) : identity
     )
-    yield* service({
+    return yield* live(service({
       ...command,
       config,
       execPath: invocation.process.execPath,
       scriptPath: invocation.process.scriptPath,
       platform: invocation.process.platform
-    })
+    }))
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
 /** Runs a read-only command. Its code is loaded only when it is needed. */
@@ -298,6 +313,7 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
     const waiting = showingWaits(invocation, typed)
+    const noticed = withNotices(invocation.argv, typed)
     switch (command._tag) {
       case "Help": {
         const help = yield* Effect.promise(() => import("./Help.ts"))
@@ -313,16 +329,16 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "Version":
         return yield* Effect.tapErrorCause(print(`gateway ${version}`), report(typed))
       case "Service":
-        return yield* Effect.provide(serviceCommand(invocation, command, typed), platform)
+        return yield* noticed(Effect.provide(serviceCommand(invocation, command, typed), platform))
       case "Stop":
-        return yield* Effect.provide(waiting(stopCommand(invocation, command, typed)), platform)
+        return yield* noticed(Effect.provide(waiting(stopCommand(invocation, command, typed)), platform))
       case "Status":
       case "Health":
       case "List":
       case "Doctor":
-        return yield* inspectCommand(invocation, command, typed)
+        return yield* noticed(inspectCommand(invocation, command, typed))
       case "Leader":
-        return yield* Effect.provide(leaderCommand(invocation, command, typed), platform)
+        return yield* noticed(Effect.provide(leaderCommand(invocation, command, typed), platform))
       case "Exec":
         return yield* Effect.provide(waiting(execCommand(invocation, command, typed)), platform)
       case "Run":

@@ -26,22 +26,22 @@ import { defectToJson } from "../report/otherFailures.ts"
 import { DrainCut } from "../server/DrainCut.ts"
 import { StopRequest } from "../server/StopRequest.ts"
 import type { LogFormat } from "../settings/GatewayConfig.ts"
-import { namesCommand } from "./CommandLine.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { program } from "./program.ts"
 import * as Stdout from "./Stdout.ts"
 import * as StopSignals from "./stopSignals.ts"
+import { relaysSignals } from "./typedWords.ts"
 
-/** Whether this process, running `gateway exec`, has received SIGHUP. The kernel sends SIGHUP when the terminal is closed. */
+/** Whether this process, which relays signals, has received SIGHUP. The kernel sends SIGHUP when the terminal is closed. */
 let isHungUp = false
 
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
 /**
- * Whether this process runs `gateway exec`. That command needs its own signal handling, because it relays signals to the program
- * that it starts.
+ * Whether this process needs its own signal handling, because it relays signals to the program that it starts: `gateway exec`, and
+ * `gateway service` with a command of the service manager.
  */
-const isExec = namesCommand(process.argv.slice(2), "exec")
-const signals = isExec ? undefined : StopSignals.listen({
+const relays = relaysSignals(process.argv.slice(2))
+const signals = relays ? undefined : StopSignals.listen({
   source: process,
   platform: process.platform,
   cutDrain: () => Deferred.unsafeDone(drainCut, Effect.void),
@@ -51,7 +51,7 @@ const signals = isExec ? undefined : StopSignals.listen({
   }
 })
 
-if (isExec) {
+if (relays) {
   process.on("SIGHUP", () => {
     isHungUp = true
   })
@@ -137,7 +137,7 @@ const runWithoutSignals = Runtime.makeRunMain(({ fiber, teardown }) => {
   })
 })
 
-const runMain = isExec ? runWithoutSignals : NodeRuntime.runMain
+const runMain = relays ? runWithoutSignals : NodeRuntime.runMain
 
 /** Runs the program. If `unwritten` is given, the output cannot be written for that reason. */
 export const runProgram = (unwritten?: NodeJS.ErrnoException): void => {

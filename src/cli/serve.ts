@@ -15,6 +15,7 @@ import type * as Redacted from "effect/Redacted"
 import { isWildcard } from "../Address.ts"
 import * as Gateway from "../gateway/GatewayInstance.ts"
 import * as PortOwners from "../host/PortOwners.ts"
+import { LockFile } from "../lock/LockFile.ts"
 import * as Neighbours from "../page/Neighbours.ts"
 import * as StatusPage from "../page/StatusPage.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
@@ -95,11 +96,17 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
     yield* keepFed(interval, detachSpan(feed)).pipe(Effect.interruptible, Effect.forkScoped)
   })
 
-const announce = ({ systemd }: ServeOptions) =>
+const announce = ({ profile }: Pick<GatewayConfig, "profile">, { supervisor, systemd }: ServeOptions) =>
   Effect.gen(function*() {
     const { address: { port }, record, url } = yield* Gateway.Gateway
     const { pid } = yield* record
-    yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
+    const { path: lock } = yield* LockFile
+    yield* Effect.annotateLogs(Effect.logInfo(`gateway listening on ${url} (pid ${pid})`), {
+      profile,
+      port,
+      lock,
+      supervisor
+    })
     if (BadPorts.isBad(port)) {
       yield* Effect.logWarning(`${BadPorts.warning(port)}; start it with --port ${BadPorts.nextAllowed(port)}`)
     }
@@ -160,7 +167,7 @@ export const serve = (config: GatewayConfig, options: ServeOptions) =>
   Effect.gen(function*() {
     const context = yield* machine
     const { context: gateway, lead } = yield* Effect.provide(bind(config, options), context)
-    yield* Effect.zipRight(detachSpan(HttpServer.serveEffect(routes)), announce(options)).pipe(
+    yield* Effect.zipRight(detachSpan(HttpServer.serveEffect(routes)), announce(config, options)).pipe(
       Effect.provide(Context.merge(context, gateway))
     )
     return lead

@@ -1,5 +1,5 @@
 /**
- * `gateway service print|install|uninstall`: the definition that makes a service manager run this gateway.
+ * `gateway service`: the definition that makes a service manager run this gateway, and the manager's own commands for it.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -7,8 +7,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as NodePath from "node:path"
+import * as ChildProgram from "../host/ChildProgram.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
+import * as ReceivedSignals from "../host/ReceivedSignals.ts"
 import { ancestors } from "../internal/ancestors.ts"
 import { variable } from "../internal/environment.ts"
 import { hasModeBits } from "../internal/permissions.ts"
@@ -27,13 +29,16 @@ import type { ServiceFolders } from "../supervisor/ServiceSteps.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import { stateDirectoryName, systemFolders, systemStateDir } from "../supervisor/SystemdUnit.ts"
 import { type ExecCommandLine, UsageError } from "./CommandLine.ts"
+import { isControlAction, type ServiceAction } from "./commands.ts"
 import type { ExecUnavailable } from "./execFlags.ts"
+import type { Answered, EndedBySignal } from "./ExitStatus.ts"
 import { notice } from "./Notice.ts"
+import { control } from "./serviceControl.ts"
 import { guardedCommand } from "./serviceExec.ts"
 import { type OutputFailed, print } from "./Stdout.ts"
 
 export interface ServiceCommand {
-  readonly action: "print" | "install" | "uninstall"
+  readonly action: ServiceAction
   /** The service manager, in the form that was typed. `undefined`: the manager of the platform. */
   readonly manager: string | undefined
   /** Whether the service is for the whole machine instead of this user. */
@@ -47,6 +52,10 @@ export interface ServiceCommand {
   >
   /** The command that the service runs by `gateway exec`. `undefined`: the service runs a gateway. */
   readonly exec?: ExecCommandLine | undefined
+  /** With `logs`: keep showing new lines. Default `false`. */
+  readonly follow?: boolean | undefined
+  /** With `logs`: the number of lines, as typed. */
+  readonly lines?: string | undefined
   /** The flags of this command line. The service starts the gateway with the same flags. */
   readonly flags: ReadonlyMap<string, string>
   /** The absolute path of Node. */
@@ -290,15 +299,31 @@ const argsOf = (command: Pick<ServiceCommand, "config" | "exec" | "flags">, isSy
   return command.exec === undefined ? argsWithSecrets(command) : argsOfExec(command)
 }
 
+type Needs =
+  | FileSystem.FileSystem
+  | CommandExecutor.CommandExecutor
+  | ChildProgram.ChildProgram
+  | ReceivedSignals.ReceivedSignals
+
+/** Provides the services that run a command of the service manager in the foreground. */
+export const live = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, Exclude<Exclude<R, ChildProgram.ChildProgram>, ReceivedSignals.ReceivedSignals>> =>
+  self.pipe(
+    Effect.provideService(ChildProgram.ChildProgram, ChildProgram.live),
+    Effect.provideService(ReceivedSignals.ReceivedSignals, ReceivedSignals.live)
+  )
+
 /**
- * Prints the service definition on stdout, or installs or uninstalls it, with a line on stdout for each step.
+ * Prints the service definition on stdout, or installs or uninstalls it, with a line on stdout for each step. Or runs a command of the
+ * service manager.
  */
 export const service = (
   command: ServiceCommand
 ): Effect.Effect<
-  void,
+  Answered | EndedBySignal | void,
   UsageError | PlatformFolders.FolderUnknown | SettingInvalid | ExecUnavailable | ServiceFailed | OutputFailed,
-  FileSystem.FileSystem | CommandExecutor.CommandExecutor
+  Needs
 > =>
   Effect.gen(function*() {
     const manager = yield* chooseManager(command)
@@ -345,12 +370,22 @@ export const service = (
       dryRun: command.dryRun,
       report: (line) => Effect.catchAll(print(line), (error) => Ref.set(unwritten, Option.some(error)))
     }
-    if (command.action === "uninstall") return yield* Effect.zipRight(ServiceManager.uninstall(options), written)
+    const { action } = command
+    if (isControlAction(action)) {
+      return yield* control({
+        ...options,
+        action,
+        follow: command.follow === true,
+        lines: command.lines,
+        dryRun: command.dryRun
+      })
+    }
+    if (action === "uninstall") return yield* Effect.zipRight(ServiceManager.uninstall(options), written)
     yield* checkUser(command, manager, options.service)
     yield* warnOfEnvironment(command)
     yield* warnOfUser(manager, options.service)
     yield* warnOfPaths(options.service)
-    if (command.action === "install") return yield* Effect.zipRight(ServiceManager.install(options), written)
+    if (action === "install") return yield* Effect.zipRight(ServiceManager.install(options), written)
     yield* ServiceManager.checkWritable(options)
     const definition = ServiceDefinition.make(manager, options.service)
     if (definition.encoding === "utf-16le") {

@@ -51,6 +51,8 @@ const passed = new Set([
   "TZ",
   "TZDIR",
   "TERM",
+  "NO_COLOR",
+  "SYSTEMD_COLORS",
   // By these variables, systemctl and loginctl find the service manager, or decide not to contact it.
   "XDG_RUNTIME_DIR",
   "DBUS_SESSION_BUS_ADDRESS",
@@ -91,9 +93,12 @@ export const inherited = (environment: Readonly<Record<string, string | undefine
     Object.entries(environment).flatMap(([name, value]) => isPassed(name) && value !== undefined ? [[name, value]] : [])
   )
 
+/** The part of this process's environment that a child inherits. */
+export const ownInherited = (): Record<string, string> => inherited(process.env)
+
 /** Makes a command. It inherits only the part of this process's environment that has no secrets (`inherited`). */
 export const child = (program: string, ...args: ReadonlyArray<string>): Command.Command =>
-  Command.make(program, ...args).pipe(Command.env(inherited(process.env), { extendEnv: false }))
+  Command.make(program, ...args).pipe(Command.env(ownInherited(), { extendEnv: false }))
 
 /** Why a program gave no result: it could not be started, or it did not end in time. */
 export type ChildError = PlatformError | Cause.TimeoutException

@@ -1,22 +1,18 @@
 /**
  * Builds the lines that a person reads when a gateway cannot start: the message, then the process that holds the lock or the port,
- * then the commands to type next. This module also builds the same content as JSON for programs. Pure: `ErrorReport` gathers the
- * input.
+ * then the commands to type next. Pure: `ErrorReport` gathers the input, and `formats.ts` makes text and JSON of the lines.
  */
-import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { type Address, toUrl, urlHost } from "../Address.ts"
-import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
+import type { BindFailed, GatewayLockError, Holder } from "../GatewayLockError.ts"
 import { adviceFor } from "../internal/advice.ts"
-import { printable } from "../internal/printable.ts"
+import { documentAt } from "../internal/homepage.ts"
 import * as BadPorts from "../server/BadPorts.ts"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
-import { jsonLine } from "./jsonLine.ts"
 import { leaseFlagsOf } from "./leaseFlags.ts"
-import { describeListener, describeProcess, describeSince, family, namesNoInstance, saysGateway } from "./words.ts"
+import { describeListener, describeProcess, describeSince, namesNoInstance, saysGateway } from "./words.ts"
 
 /** What is known about a start that failed, besides its error. The facts of a report are built from both. */
 export interface Start {
@@ -87,10 +83,6 @@ const next = (key: string, label: string, value: string): Fact => ({ key, label,
 // ---------------------------------------------------------------------------
 // the present holder
 // ---------------------------------------------------------------------------
-
-/** The age in milliseconds; `undefined` if `since` is in the future because a clock was set back. */
-const ageMillis = (since: DateTime.Utc | undefined, { nowMillis }: Start): number | undefined =>
-  since === undefined || since.epochMillis > nowMillis ? undefined : nowMillis - since.epochMillis
 
 const supervisorOf = ({ supervisor, unit }: Holder): string | undefined =>
   supervisor === undefined || supervisor === "none"
@@ -343,11 +335,19 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
 // facts for each error
 // ---------------------------------------------------------------------------
 
+/** The page about the errors with this tag. Its headings are the tags, which GitHub turns into anchors in lower case. */
+const pageOf = ({ _tag }: GatewayLockError): Fact => next("page", "more", documentAt("errors.md", _tag.toLowerCase()))
+
 /**
  * The facts under the message: first the holder, then the next steps. The step to use the running gateway comes before the step
- * to stop it.
+ * to stop it. The address of the page about the error is the last one.
  */
-export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => {
+export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => [
+  ...factsOf(error, start),
+  pageOf(error)
+]
+
+const factsOf = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => {
   switch (error._tag) {
     case "PortInUse": {
       const { holder, listener } = error
@@ -420,30 +420,4 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
     case "LeaseUnavailable":
       return [fact("lease", "lease", error.lease), fact("store", "store", error.store), checkIt(start)]
   }
-}
-
-/** Formats the report for a terminal or a log: the message, with the facts aligned below the message. */
-export const toText = (error: GatewayLockError, start: Start): string => {
-  const rows = facts(error, start)
-  const width = Math.max(...rows.map(({ label }) => label.length))
-  return [
-    `${family}: ${printable(error.message)}`,
-    ...rows.map(({ label, value }) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
-  ].join("\n")
-}
-
-const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
-  Object.fromEntries(rows.map(({ key, value }) => [key, value]))
-
-/** Formats the report for a program that reads logs: one line of JSON that has the message and the facts as fields. */
-export const toJson = (error: GatewayLockError, start: Start): string => {
-  const rows = facts(error, start)
-  const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined
-  return jsonLine(start.nowMillis, "ERROR", error.message, {
-    name: family,
-    error: Schema.encodeSync(GatewayLockError)(error),
-    ...(heldForMs === undefined ? {} : { heldForMs }),
-    facts: byKey(rows.filter(({ isNext }) => !isNext)),
-    next: byKey(rows.filter(({ isNext }) => isNext))
-  })
 }

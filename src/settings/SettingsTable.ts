@@ -147,7 +147,7 @@ export const settings = {
     flag: "profile",
     env: "GATEWAY_PROFILE",
     placeholder: "<name>",
-    description: "name of this gateway; each profile has its own config file and state directory",
+    description: "name of this gateway, with its own config file and state",
     allowed: "1 to 64 characters of a-z, 0-9, _ and -, of which the first is a letter or digit",
     default: defaultProfile,
     decode: matching(profilePattern)

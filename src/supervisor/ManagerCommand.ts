@@ -16,33 +16,49 @@ export interface Outcome {
   readonly status: number
   /** The output of the program, on one line: its stderr, or its stdout if stderr is empty. */
   readonly output: string
+  readonly stdout: string
 }
+
+type Options = Pick<Place, "manager" | "service">
+
+type Words = readonly [string, ...Array<string>]
+
+/** Makes the error of a program that could not be run. */
+export const failed = (options: Options, words: Words, reason: string, advice = adviceFor(options)): ServiceFailed =>
+  new ServiceFailed({ what: "failed to run", where: words.map(showWord).join(" "), reason, advice })
+
+/** Makes the error of a program that this machine does not have. */
+export const notFound = (options: Options, words: Words): ServiceFailed =>
+  failed(
+    options,
+    words,
+    `program ${words[0]} was not found`,
+    "name the service manager of this machine with --manager"
+  )
 
 /**
  * Runs a command-line program of the service manager, and waits until that program ends. The program may itself wait until the
  * service has stopped. So the time limit of the program is the longest time that such a stop can take, plus 30 seconds.
  */
 export const execute = (
-  options: Pick<Place, "manager" | "service">,
-  words: readonly [string, ...Array<string>]
+  options: Options,
+  words: Words
 ): Effect.Effect<Outcome, ServiceFailed, CommandExecutor.CommandExecutor> => {
-  const where = words.map(showWord).join(" ")
   const [program, ...args] = words
   const limit = Duration.sum(longestStop(options.service), Duration.seconds(30))
   const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
   return runChild(child(program, ...args), limit, ({ exitCode, stderr, stdout }) =>
     Effect.map(
       Effect.all([exitCode, text(stderr), text(stdout)], { concurrency: "unbounded" }),
-      ([status, stderr, stdout]) => ({ status, output: oneLine(stderr.trim() === "" ? stdout : stderr) })
+      ([status, stderr, stdout]) => ({ status, output: oneLine(stderr.trim() === "" ? stdout : stderr), stdout })
     )).pipe(
-      Effect.mapError((error) => {
-        const failed = (reason: string, advice = adviceFor(options)) =>
-          new ServiceFailed({ what: "failed to run", where, reason, advice })
-        if (error._tag === "TimeoutException") return failed(`it did not end within ${Duration.format(limit)}`)
-        return isNotFound(error)
-          ? failed(`program ${program} was not found`, "name the service manager of this machine with --manager")
-          : failed(describePlatformError(error))
-      })
+      Effect.mapError((error) =>
+        error._tag === "TimeoutException"
+          ? failed(options, words, `it did not end within ${Duration.format(limit)}`)
+          : isNotFound(error)
+          ? notFound(options, words)
+          : failed(options, words, describePlatformError(error))
+      )
     )
 }
 

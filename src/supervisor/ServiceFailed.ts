@@ -1,5 +1,5 @@
 /**
- * The error of a failed installation or uninstallation of a service, and the advice in its message.
+ * The error of a failed installation, uninstallation or control of a service, and the advice in its message.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as Schema from "effect/Schema"
@@ -9,7 +9,7 @@ import { printable } from "../internal/printable.ts"
 import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
 
 /**
- * A service could not be installed or uninstalled. The message is one line: what failed, where, why, and what to do. The command
+ * A service could not be installed, uninstalled, started, stopped or shown. The message is one line: what failed, where, why, and what to do. The command
  * `gateway` then exits with status 1.
  *
  * @since 0.1.0

@@ -128,8 +128,14 @@ const preview = (options: ServiceManagerOptions, steps: ReadonlyArray<Step>) =>
 
 const indent = (text: string): string => text.trimEnd().replace(/^(?=.)/gm, "    ")
 
-/** Why there is nothing to uninstall. `None` if the service is installed. */
-const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<string>, ServiceFailed, Needs> =>
+/**
+ * Why the service is not installed. `None` if it is.
+ *
+ * @internal
+ */
+export const isMissing = (
+  options: Pick<ServiceManagerOptions, "manager" | "service" | "folders" | "uid">
+): Effect.Effect<Option.Option<string>, ServiceFailed, Needs> =>
   Effect.gen(function*() {
     if (options.manager === "schtasks") {
       const { name } = serviceNames("schtasks", options.service.profile)

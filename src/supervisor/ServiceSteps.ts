@@ -2,6 +2,7 @@
  * The steps that install and uninstall a service. Pure: `ServiceManager` runs the steps.
  */
 import * as NodePath from "node:path"
+import { shellWord } from "../internal/shellWord.ts"
 import * as ServiceDefinition from "./ServiceDefinition.ts"
 import { type Manager, serviceNames, type ServiceOptions } from "./ServiceOptions.ts"
 import { systemFolders, systemStateDir } from "./SystemdUnit.ts"
@@ -188,13 +189,30 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
   }
 }
 
-/** The lines that tell the user what to type after an installation. */
+/**
+ * The words by which journalctl(1) selects the log of a unit. `--user-unit` also finds the lines in the journal of the system, where
+ * they are if the journal is not persistent. `--user -u` looks only into the user's own files.
+ */
+export const logsOf = ({ service }: Pick<Place, "service">): readonly [string, string] => [
+  service.scope === "user" ? "--user-unit" : "-u",
+  serviceNames("systemd", service.profile).name
+]
+
+/** The files to which launchd writes the output of a service. The output of a gateway goes to stderr only. */
+export const launchdLogs = ({ service }: Pick<Place, "service">): ReadonlyArray<string> =>
+  [...(service.exec === undefined ? [] : ["launchd.stdout.log"]), "launchd.stderr.log"].map((name) =>
+    NodePath.join(service.stateDir, name)
+  )
+
+/** The lines that tell the user where the logs are, and what to type after an installation. */
 export const afterInstall = (place: Place): ReadonlyArray<string> => {
   const { name } = serviceNames(place.manager, place.service.profile)
   switch (place.manager) {
     case "systemd":
       return [
         `to start it, or to apply a change: ${systemctl(place).join(" ")} restart ${name}`,
+        `to see it: ${systemctl(place).join(" ")} status ${name}`,
+        `to read its logs: journalctl ${logsOf(place).join(" ")}`,
         ...(place.service.scope === "user"
           ? ["to run it without being logged in: loginctl enable-linger"]
           : [
@@ -210,9 +228,17 @@ export const afterInstall = (place: Place): ReadonlyArray<string> => {
           ])
       ]
     case "launchd":
-      return [`to see it: launchctl print ${launchdDomain(place)}/${name}`]
+      return [
+        "it runs now, and after each boot or login",
+        `to see it: launchctl print ${launchdDomain(place)}/${name}`,
+        `to read its logs: tail -f ${launchdLogs(place).map(shellWord).join(" ")}`
+      ]
     case "schtasks":
-      return [`to start it: schtasks /Run /TN ${name}`]
+      return [
+        `to start it: schtasks /Run /TN ${name}`,
+        `to see it: schtasks /Query /V /FO LIST /TN ${name}`,
+        "its logs: the Task Scheduler keeps none; to see them, run its command in a terminal"
+      ]
   }
 }
 

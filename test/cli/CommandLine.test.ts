@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc } from "effect"
-import { commands, namesCommand, parse } from "../../src/cli/CommandLine.ts"
+import { commands, parse } from "../../src/cli/CommandLine.ts"
+import { namesCommand, relaysSignals } from "../../src/cli/typedWords.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import * as arbitraries from "../arbitraries.ts"
 import "../arbitraries.ts"
@@ -25,9 +26,11 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
   ...switches
 })
 
-/** The end of an error message: it names the help page of the typed command, or the general page if no command was typed. */
-const hint = (...[word = ""]: ReadonlyArray<string>) =>
-  `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
+/** The end of an error message: it names the help of the typed command. Flags alone are those of `run`. */
+const hint = (...argv: ReadonlyArray<string>) => {
+  const [word = ""] = argv[0]?.startsWith("-") === true || argv.length === 0 ? ["run"] : argv
+  return `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
+}
 
 describe("CommandLine.parse", () => {
   it("runs without a command, and with `run`", () => {
@@ -84,9 +87,22 @@ describe("CommandLine.parse", () => {
       system: false,
       user: undefined,
       dryRun: false,
-      exec: undefined
+      exec: undefined,
+      follow: false,
+      lines: undefined
     }
     assert.deepStrictEqual(read("service", "print"), service)
+    for (const action of ["start", "stop", "restart", "status"]) {
+      assert.deepStrictEqual(read("service", action), { ...service, action })
+      // The line that installed the service works with another action too.
+      assert.deepStrictEqual(
+        read("service", action, "--exec", "--ready", "port", "--port", "1", "--", "server", "-x"),
+        { ...service, action, flags: { port: "1" } }
+      )
+    }
+    const logs = { ...service, action: "logs", follow: true }
+    assert.deepStrictEqual(read("service", "logs", "-f"), logs)
+    assert.deepStrictEqual(read("service", "logs", "--follow", "--lines", "all"), { ...logs, lines: "all" })
     assert.deepStrictEqual(
       read("service", "install", "--manager", "systemd", "--system", "--dry-run", "--port=1", "--profile", "night"),
       {
@@ -219,9 +235,12 @@ describe("CommandLine.parse", () => {
     ["--user needs --system, because a user's own service runs as that user", ["service", "print", "--user", "bob"]],
     ["--user needs a value: --user <name>", ["service", "print", "--system", "--user"]],
     ["--user is not a flag of \"run\"", ["run", "--user", "bob"]],
-    ["service needs one of print, install, uninstall", ["service"]],
-    ["service needs one of print, install, uninstall", ["service", "restart"]],
-    ["service needs one of print, install, uninstall (did you mean \"install\"?)", ["service", "instal"]],
+    ["service needs one of print, install, uninstall, start, stop, restart, status, logs", ["service"]],
+    ["service needs one of print, install, uninstall, start, stop, restart, status, logs", ["service", "reload"]],
+    ["service needs one of print, install, uninstall, start, stop, restart, status, logs (did you mean \"install\"?)", [
+      "service",
+      "instal"
+    ]],
     ["completions needs one of bash, zsh, fish", ["completions"]],
     ["completions needs one of bash, zsh, fish (did you mean \"bash\"?)", ["completions", "bahs"]],
     ["leader needs one of show, resign", ["leader"]],
@@ -283,6 +302,19 @@ describe("CommandLine.namesCommand", () => {
     [true, ["--profile", "exec", "exec"]]
   ])("is %s for %j", (expected, argv) => {
     assert.strictEqual(namesCommand(argv, "exec"), expected)
+  })
+
+  it.each([
+    [true, ["exec", "--", "true"]],
+    [true, ["service", "logs", "-f"]],
+    [true, ["service", "--profile", "install", "status"]],
+    [false, ["service", "install"]],
+    [false, ["service", "--profile", "logs", "uninstall"]],
+    [false, ["service"]],
+    [false, ["status"]],
+    [false, ["service", "install", "--exec", "--", "exec", "logs"]]
+  ])("and only a command that runs another program relays signals: %s for %j", (expected, argv) => {
+    assert.strictEqual(relaysSignals(argv), expected)
   })
 
   it.effect("lets a service run a command, with the flags of exec", () =>

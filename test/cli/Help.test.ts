@@ -17,19 +17,45 @@ const all: ReadonlyArray<readonly [name: string, setting: Setting<unknown>]> = O
 /** Joins all lines into one, so that the position of line breaks does not matter. */
 const flat = (text: string): string => text.replace(/\s+/g, " ")
 const whole = flat(page())
+/** The help of `run` has all settings. */
+const ofRunPage = flat(ofCommand("run"))
 
-describe("--help", () => {
+describe("gateway --help", () => {
+  it("fits one screen, with one line for each command and the way to everything else", () => {
+    const lines = page().split("\n")
+    assert.isAtMost(lines.length, 24, page())
+    for (const name of commandNames) {
+      assert.isTrue(
+        lines.some((line) => new RegExp(`^ {2}${name} +\\S`).test(line) && line.endsWith(commands[name].description))
+      )
+    }
+    assert.include(whole, "gateway <command> --help")
+    assert.include(whole, "man gateway")
+  })
+
+  it("leaves no flag without a help that has it", () => {
+    const pages = commandNames.map((name) => flat(ofCommand(name))).join(" ")
+    for (const { flag } of Object.values<Setting<unknown>>(settings)) {
+      if (flag !== undefined) assert.include(pages, ` --${flag} <`)
+    }
+    for (const { switches, values } of Object.values(commands)) {
+      for (const flag of [...Object.keys(switches), ...Object.keys(values)]) assert.include(pages, ` --${flag} `)
+    }
+  })
+})
+
+describe("--help of a command", () => {
   it.each(all)("tells of the %s: flag, environment variable, key and default", (_, setting) => {
     const fallbacks = `${setting.env === undefined ? "" : `${setting.env}; `}default: ${setting.default}`
     if (setting.flag !== undefined) {
-      assert.include(whole, `--${setting.flag} ${setting.placeholder} ${setting.description} ${fallbacks}`)
+      assert.include(ofRunPage, `--${setting.flag} ${setting.placeholder} ${setting.description} ${fallbacks}`)
     }
     if (setting.file !== undefined) {
-      assert.include(whole, `${setting.file.join(".")} ${setting.description}; default: ${setting.default}`)
+      assert.include(ofRunPage, `${setting.file.join(".")} ${setting.description}; default: ${setting.default}`)
     }
-    if (setting.env !== undefined) assert.include(whole, setting.env)
+    if (setting.env !== undefined) assert.include(ofRunPage, setting.env)
     if (setting.flag === undefined && setting.file === undefined) {
-      assert.include(whole, `${setting.env} ${setting.description}; ${setting.allowed} default: ${setting.default}`)
+      assert.include(ofRunPage, `${setting.env} ${setting.description}; ${setting.allowed} default: ${setting.default}`)
     }
   })
 
@@ -47,20 +73,19 @@ describe("--help", () => {
     "GATEWAY_LOG_FORMAT",
     "GATEWAY_LOG_LEVEL"
   ])("tells of the contract's %s", (name) => {
-    assert.include(whole, name)
+    assert.include(ofRunPage, name)
   })
 
-  it.each(commandNames)("tells of %s with its own flags, and how it can end, as its own page does", (name) => {
+  it.each(commandNames)("tells of %s with its own flags, and how it can end", (name) => {
     const { argument, description, exits, switches, values } = commands[name]
-    for (const text of [whole, flat(ofCommand(name))]) {
-      assert.include(text, description)
-      assert.include(text, [name, argument?.allowed.join("|") ?? ""].join(" ").trim())
-      for (const [flag, does] of Object.entries(switches)) assert.include(text, `--${flag} ${does}`)
-      for (const [flag, { description, placeholder }] of Object.entries(values)) {
-        assert.include(text, `--${flag} ${placeholder} ${description}`)
-      }
-      for (const [status, when] of [...exits, ...ofEvery]) assert.include(text, `${status} ${when}`)
+    const text = flat(ofCommand(name))
+    assert.include(text, description)
+    assert.include(text, [name, argument?.allowed.join("|") ?? ""].join(" ").trim())
+    for (const [flag, does] of Object.entries(switches)) assert.include(text, `--${flag} ${does}`)
+    for (const [flag, { description, placeholder }] of Object.entries(values)) {
+      assert.include(text, `--${flag} ${placeholder} ${description}`)
     }
+    for (const [status, when] of [...exits, ...ofEvery]) assert.include(text, `${status} ${when}`)
   })
 
   it.each(commandNames)("of %s tells of its settings, with variables and defaults, and of no other's flags", (name) => {

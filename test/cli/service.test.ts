@@ -5,7 +5,7 @@ import { ConfigProvider, Duration, Effect, type Either, Option, Redacted, Ref } 
 import * as NodeOs from "node:os"
 import * as Path from "node:path"
 import type { ExecCommandLine } from "../../src/cli/CommandLine.ts"
-import { service, type ServiceCommand } from "../../src/cli/service.ts"
+import { live as liveCommands, service, type ServiceCommand } from "../../src/cli/service.ts"
 import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
 import { launchdPlist } from "../../src/supervisor/LaunchdPlist.ts"
 import { taskXml } from "../../src/supervisor/ScheduledTask.ts"
@@ -60,6 +60,7 @@ const invoke = (
     const keep = (ref: Ref.Ref<ReadonlyArray<string>>) => (...args: ReadonlyArray<unknown>) =>
       Ref.update(ref, (before) => [...before, args.map(String).join(" ")])
     const exit = yield* service({ ...command, ...changes }).pipe(
+      liveCommands,
       Effect.withConsole({ ...real, log: keep(out), error: keep(err) }),
       Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(environment)))),
       Effect.either
@@ -315,7 +316,7 @@ describe("service --exec", () => {
     conflictStatus: undefined
   })
 
-  const messageOf = ({ exit }: { readonly exit: Either.Either<void, { readonly message: string }> }): string =>
+  const messageOf = ({ exit }: { readonly exit: Either.Either<unknown, { readonly message: string }> }): string =>
     exit._tag === "Left" ? exit.left.message : ""
 
   /** Makes a folder with an executable file, a file that is not executable, and a folder. */

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { commands } from "../../src/cli/CommandLine.ts"
+import { commands, parse } from "../../src/cli/CommandLine.ts"
 import { ofEvery } from "../../src/cli/ExitStatus.ts"
 import { manPage } from "../../src/cli/ManPage.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
@@ -84,6 +84,37 @@ describe("gateway(1)", () => {
           }
           for (const [status, when] of [...exits, ...ofEvery]) assert.include(page, `${status} ${capital(when)}`)
         }
+      })
+  )
+
+  it("has the sections of a manual page, and examples that the program accepts", () => {
+    const sections = [...source.matchAll(/^\.Sh (.+)$/gm)].map(([, title]) => title)
+    assert.sameMembers(sections, [
+      "NAME",
+      "SYNOPSIS",
+      "DESCRIPTION",
+      "COMMANDS",
+      "OPTIONS",
+      "EXAMPLES",
+      "FILES",
+      "ENVIRONMENT",
+      "EXIT STATUS",
+      "SEE ALSO"
+    ])
+    const lines = [...source.matchAll(/^\.Dl gateway(.*)$/gm)].map(([, line = ""]) =>
+      line.replaceAll("\\-", "-").trim()
+    )
+    assert.isAtLeast(lines.length, 6)
+    for (const line of lines) Effect.runSync(parse(line === "" ? [] : line.split(" ")))
+  })
+
+  const noMan = Program.without("man")
+  it.scopedLive.skipIf(noMan !== undefined)(
+    Program.named("gives man nothing to warn of", noMan),
+    () =>
+      Effect.gen(function*() {
+        const { code, stderr } = yield* over("man", "--warnings", "-l")
+        assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
       })
   )
 

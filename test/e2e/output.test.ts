@@ -155,16 +155,19 @@ sys.exit(writer.wait())
 
 describe("stderr with --log-format json", () => {
   const json = { GATEWAY_LOG_FORMAT: "json" }
+  const keys = ["timestamp", "level", "message", "annotations", "spans"]
   const levels = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
   /** Checks that each line is a JSON object with a level, a timestamp and a message. Returns the messages. */
   const messages = (stderr: string): ReadonlyArray<string> =>
     stderr.trimEnd().split("\n").map((line) => {
-      const { level, message, timestamp }: Record<string, unknown> = JSON.parse(line)
+      const { annotations, level, message, spans, timestamp }: Record<string, unknown> = JSON.parse(line)
+      assert.deepStrictEqual(Object.keys(JSON.parse(line)).slice(0, 5), keys, line)
+      assert.isObject(annotations, line)
+      assert.isObject(spans, line)
       assert.include(levels, level, line)
       assert.match(String(timestamp), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, line)
       assert.isString(message, line)
-      assert.notProperty(JSON.parse(line), "logLevel", line)
       return String(message)
     })
 
@@ -203,6 +206,57 @@ describe("stderr with --log-format json", () => {
       if (Program.isLinux) {
         one(yield* inShell(site, "\"$@\" > /dev/full", ["--help"], json), 1, /^failed to write the output: ENOSPC/)
       }
+    }))
+
+  /** The line of a start. It has no keys besides the five of every line. */
+  const startLine = (stderr: string, message: RegExp): unknown => {
+    const lines = stderr.trimEnd().split("\n").map((line) => JSON.parse(line))
+    const line = lines.find((line) => message.test(line.message)) ?? assert.fail(stderr)
+    assert.deepStrictEqual(Object.keys(line), keys)
+    return line.annotations
+  }
+
+  it.scopedLive("has it for a standby and its takeover, whose start names profile, port, lock and supervisor", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const first = yield* Gateways.startListening(site, { env: json })
+      const standby = yield* Gateways.start(site, { env: json, flags: ["--standby"] })
+      yield* standby.line(/standing by: /)
+      const ended = yield* Gateways.stop(first)
+      yield* standby.listening
+      const took = yield* Gateways.stop(standby)
+      for (const { stderr } of [ended, took]) {
+        messages(stderr)
+        assert.deepStrictEqual(startLine(stderr, /^gateway listening on/), {
+          profile: "default",
+          port: site.port,
+          lock: Gateways.configLock(site),
+          supervisor: "none"
+        })
+      }
+      assert.isTrue(
+        messages(ended.stderr).some((message) => message.startsWith("gateway stopped: drained")),
+        ended.stderr
+      )
+    }))
+
+  it.scopedLive("has it for exec, its refusal and its stop", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const where = Gateways.command(site).slice(2)
+      const args = ["exec", ...where, "--profile", "a-b", "--no-port", "--", "sleep", "1000"]
+      const running = yield* Gateways.start(site, { env: json, args })
+      yield* running.line(/starting/)
+      const refused = yield* Gateways.run(site, { env: json, args: args.toSpliced(-3, 0, "--lock-timeout", "0s") })
+      assert.strictEqual(refused.code, 75, refused.stderr)
+      assert.strictEqual(messages(refused.stderr).length, 1)
+      const { stderr } = yield* Gateways.stop(running)
+      messages(stderr)
+      assert.deepStrictEqual(startLine(stderr, /^starting "sleep" with gateway lock/), {
+        profile: "a-b",
+        lock: Gateways.configLock(site),
+        supervisor: "none"
+      })
     }))
 
   it.scopedLive("has it for an exception that nothing catches, too", () =>

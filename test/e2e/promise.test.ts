@@ -123,7 +123,7 @@ for (let round = 0; round < 3; round++) {
       assert.strictEqual(code, 1)
       assert.match(
         stderr,
-        /^GatewayLockError: another gateway .*\n {2}held by: +pid \d+ \(node\)\n[^]*?\n {2}to stop it: .*\n {4}at .*eval/m
+        /^GatewayLockError: another gateway .*\n {2}held by: +pid \d+ \(node\)\n[^]*?\n {2}to stop it: .*\n {2}more: +https:.*#portinuse\n {4}at .*eval/m
       )
     })
   )

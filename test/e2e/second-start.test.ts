@@ -48,7 +48,8 @@ describe("a second start of a gateway that is up", () => {
         "to use it": Gateways.url(site),
         "to look at it": `gateway status ${Gateways.selectors(site)}`,
         "to stop it": `gateway stop ${Gateways.selectors(site)}`,
-        "to run beside it": `gateway run --profile <name> --port ${site.port + 1}`
+        "to run beside it": `gateway run --profile <name> --port ${site.port + 1}`,
+        more: "https://github.com/gateway-lock/gateway-lock/blob/main/docs/errors.md#portinuse"
       })
     }))
 

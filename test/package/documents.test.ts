@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url"
 import * as CommandLine from "../../src/cli/CommandLine.ts"
 import * as ExitStatus from "../../src/cli/ExitStatus.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
+import { facts } from "../../src/report/facts.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import { gatewayLockError } from "../arbitraries.ts"
 import { check } from "./compileExamples.ts"
@@ -368,11 +369,24 @@ describe("the tables", () => {
 describe("docs/errors.md", () => {
   const page = document("docs/errors.md")
   const tags = Errors.GatewayLockError.members.map(({ _tag }) => _tag)
+  const self = { profile: "default", configPath: "/c", stateDir: "/s", host: "127.0.0.1", port: 18789 }
+  const start = { self, folders: { configPath: () => "/c", stateDir: () => "/s" }, platform: "linux", nowMillis: 0 }
 
   it("has a section for each error, and no other error", () => {
     const sections = Markdown.headings(page).filter(({ level }) => level === 3).map(({ text }) => text)
     assert.deepStrictEqual(sections.toSorted(), [...tags].toSorted())
-    for (const tag of tags) assert.isTrue(Markdown.anchors(page).has(tag.toLowerCase()))
+  })
+
+  it.each(tags)("is where the report of %s says that it is", (tag) => {
+    const error = fc.sample(gatewayLockError.filter(({ _tag }) => _tag === tag), 1)[0] ?? assert.fail("no such error")
+    const { value } = facts(error, start).find(({ key }) => key === "page") ?? assert.fail("the report names no page")
+    const address = new URL(value)
+    const { homepage }: { readonly homepage: string } = JSON.parse(read("package.json"))
+    assert.strictEqual(
+      `${address.origin}${address.pathname}`,
+      `${homepage.replace("#readme", "")}/blob/main/docs/errors.md`
+    )
+    assert.isTrue(Markdown.anchors(page).has(address.hash.slice(1)), address.hash)
   })
 
   it.each(tags)("has message, cause, advice and exit statuses of %s", (tag) => {

@@ -3,7 +3,8 @@ import { DateTime, Duration, Effect, FastCheck as fc, Option, Redacted, Schema }
 import * as CommandLine from "../../src/cli/CommandLine.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
 import * as LeaseTimes from "../../src/leader/LeaseTimes.ts"
-import { facts, type Start, toJson, toText } from "../../src/report/facts.ts"
+import { facts, type Start } from "../../src/report/facts.ts"
+import { toJson, toText } from "../../src/report/formats.ts"
 import { defectToJson, otherToJson } from "../../src/report/otherFailures.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/settings/GatewayConfig.ts"
 import * as arbitraries from "../arbitraries.ts"
@@ -56,8 +57,9 @@ const beside = "  to run beside it: gateway run --profile <name> --port <port>"
 interface Golden {
   readonly what: string
   readonly error: Errors.GatewayLockError
+  /** The lines, without the address of the page. */
   readonly lines: ReadonlyArray<string>
-  /** The entries under `next` in JSON. */
+  /** The entries under `next` in JSON, without the address of the page. */
   readonly next: Readonly<Record<string, string>>
   readonly start?: Partial<Start>
 }
@@ -498,6 +500,10 @@ const unquote = (line: string): ReadonlyArray<string> =>
     word.replace(/'([^']*)'|\\(')/g, (_, quoted?: string, escaped?: string) => quoted ?? escaped ?? "")
   )
 
+/** The address with which every report ends. GitHub writes the anchor of a heading in lower case. */
+const pageOf = ({ error }: Golden): string =>
+  `https://github.com/gateway-lock/gateway-lock/blob/main/docs/errors.md#${error._tag.toLowerCase()}`
+
 const startOf = (row: Golden): Start => ({ ...start, ...row.start })
 const rowsOf = (error: Errors.GatewayLockError, at = start) =>
   facts(error, at).map(({ label, value }) => [label, value])
@@ -505,7 +511,7 @@ const rowsOf = (error: Errors.GatewayLockError, at = start) =>
 describe("toText", () => {
   it.each(table)("%s", (_, row) => {
     const text = toText(row.error, startOf(row))
-    assert.deepStrictEqual(text.split("\n").map(squeezed), row.lines)
+    assert.deepStrictEqual(text.split("\n").map(squeezed), [...row.lines, `  more: ${pageOf(row)}`])
   })
 
   it.each(table)("%s: the values stand in one column", (_, { error }) => {
@@ -682,6 +688,8 @@ describe("toJson", () => {
     timestamp: Schema.String,
     name: Schema.Literal("GatewayLockError"),
     message: Schema.String,
+    annotations: Schema.Struct({}),
+    spans: Schema.Struct({}),
     error: Errors.GatewayLockError,
     heldForMs: Schema.optional(Schema.Number),
     facts: Schema.Record({ key: Schema.String, value: Schema.String }),
@@ -692,7 +700,7 @@ describe("toJson", () => {
   it.each(table)("%s", (_, row) => {
     const report = decode(toJson(row.error, startOf(row)))
     assert.strictEqual(`GatewayLockError: ${report.message}`, row.lines[0])
-    assert.deepStrictEqual(report.next, row.next)
+    assert.deepStrictEqual(report.next, { ...row.next, page: pageOf(row) })
     assert.strictEqual(
       report.heldForMs,
       "holder" in row.error && row.error.holder?.since !== undefined ? 3_723_000 : undefined
@@ -726,9 +734,16 @@ describe("toJson", () => {
       timestamp: "2026-01-01T01:02:03.000Z",
       name: "GatewayLockError",
       message: "gateway already running (pid 9); lock timeout after 0ms",
+      annotations: {},
+      spans: {},
       error: { _tag: "LockHeld", path: "/l", timeoutMs: 0, holder: { pid: 9, pidMeaning: "Alive" } },
       facts: { heldBy: "pid 9", lock: "/l" },
-      next: { status: "gateway status", stop: "kill 9", runBeside: "gateway run --profile <name> --port <port>" }
+      next: {
+        status: "gateway status",
+        stop: "kill 9",
+        runBeside: "gateway run --profile <name> --port <port>",
+        page: "https://github.com/gateway-lock/gateway-lock/blob/main/docs/errors.md#lockheld"
+      }
     })
   })
 
@@ -762,8 +777,13 @@ describe("toJson", () => {
       }
     ]
   ])("tells of %s as well", (_, error, fields) => {
-    const { level, timestamp, ...rest } = JSON.parse(otherToJson(error, now))
-    assert.deepStrictEqual({ level, timestamp }, { level: "ERROR", timestamp: "2026-01-01T01:02:03.000Z" })
+    const { annotations, level, spans, timestamp, ...rest } = JSON.parse(otherToJson(error, now))
+    assert.deepStrictEqual({ annotations, level, spans, timestamp }, {
+      annotations: {},
+      level: "ERROR",
+      spans: {},
+      timestamp: "2026-01-01T01:02:03.000Z"
+    })
     assert.deepStrictEqual(rest, fields)
   })
 
@@ -773,6 +793,8 @@ describe("toJson", () => {
       timestamp: "2026-01-01T01:02:03.000Z",
       name: "Defect",
       message: "Error: x",
+      annotations: {},
+      spans: {},
       cause: "Error: x\n  at y"
     })
   })
