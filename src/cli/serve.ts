@@ -15,6 +15,7 @@ import type * as Redacted from "effect/Redacted"
 import { isWildcard } from "../Address.ts"
 import * as Gateway from "../gateway/GatewayInstance.ts"
 import * as PortOwners from "../host/PortOwners.ts"
+import * as Monitor from "../page/Monitor.ts"
 import * as Neighbours from "../page/Neighbours.ts"
 import * as StatusPage from "../page/StatusPage.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
@@ -125,8 +126,9 @@ const machine = Effect.gen(function*() {
   const sockets = yield* Layer.build(NodeServerSocket.layer)
   const owners = yield* Layer.build(PortOwners.layerLive)
   const neighbours = yield* Layer.build(Neighbours.layerLive)
+  const monitor = yield* Layer.build(Monitor.layerLive)
   const metrics = yield* Layer.build(ProcessMetrics.layerLive)
-  return Context.mergeAll(sockets, owners, neighbours, metrics)
+  return Context.mergeAll(sockets, owners, neighbours, monitor, metrics)
 })
 
 const servingOptions = (config: GatewayConfig, options: ServeOptions): Gateway.ServingOptions => ({
