@@ -55,7 +55,7 @@ const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metric
  * logged with the URL, which might contain a token.
  */
 const routes = HttpRouter.empty.pipe(
-  HttpRouter.get("/", StatusPage.app),
+  HttpRouter.get("/", StatusPage.make({ metricsPath })),
   HttpRouter.get(
     metricsPath,
     Effect.flatMap(Gateway.Gateway, ({ authorized }) => authorized(PrometheusMetrics.app))

@@ -151,6 +151,6 @@ export const scan = (what: Scan): Effect.Effect<boolean> =>
       read += took
       return isWhole ? Effect.void : Effect.sleep(pause)
     })
-    while (!isWhole && read <= limit) yield* turn(readOnce)
+    yield* Effect.repeat(turn(readOnce), { until: () => isWhole || read > limit })
     return isWhole
   }).pipe(Effect.scoped)

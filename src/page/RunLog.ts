@@ -65,32 +65,33 @@ const between = (from: DateTime.Utc, at: DateTime.Utc, to: DateTime.Utc): DateTi
  * acquire the same lock.
  */
 export const runsOf = (events: ReadonlyArray<RunEvent>, instanceId: string): ReadonlyArray<Run> => {
-  const runs: Array<Mutable & { readonly instanceId: string }> = []
+  const runs: Array<{ readonly instanceId: string; readonly run: Mutable }> = []
   for (const event of events) {
+    const { at } = event
     if (event.kind === "started") {
-      const before = runs.at(-1)
-      if (before !== undefined && before.ending === "crashed" && event.seen !== undefined) {
-        before.endedAt = between(before.startedAt, event.seen, event.at)
+      const before = runs.at(-1)?.run
+      if (before?.ending === "crashed" && event.seen !== undefined) {
+        before.endedAt = between(before.startedAt, event.seen, at)
       }
-      runs.push({
-        instanceId: event.instanceId,
-        startedAt: event.at,
+      const run: Mutable = {
+        startedAt: at,
         ending: event.instanceId === instanceId ? "running" : "crashed",
         ...(event.pid === undefined ? {} : { pid: event.pid }),
         ...(event.tookOver === true ? { tookOver: true } : {})
-      })
+      }
+      runs.push({ instanceId: event.instanceId, run })
       continue
     }
-    const run = runs.findLast((run) => run.instanceId === event.instanceId)
+    const run = runs.findLast((run) => run.instanceId === event.instanceId)?.run
     if (run === undefined) continue
-    if (event.kind === "leading") run.ledAt = event.at
+    if (event.kind === "leading") run.ledAt = at
     else {
       run.ending = "stopped"
-      run.endedAt = event.at
+      run.endedAt = at
       if (event.reason !== undefined) run.reason = event.reason
     }
   }
-  return runs.slice(-shownRuns).map(({ instanceId: _, ...run }) => run)
+  return runs.slice(-shownRuns).map(({ run }) => run)
 }
 
 /** The log of the runs of one gateway. No effect fails. */
