@@ -67,7 +67,7 @@ button {
 button:hover { border-color: var(--ink); }
 .primary { color: var(--sheet); background: var(--ink); border-color: var(--ink); }
 
-.token { max-width: 34rem; margin: clamp(1rem, 8vh, 5rem) auto 2rem; padding: 1.5rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 8px; }
+.token { max-width: 36rem; margin: 1rem 0 2rem; padding: 1.5rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 8px; }
 .token h2 { font-size: 1.25rem; }
 .token label { display: block; margin-bottom: .35rem; }
 .field { display: flex; flex-wrap: wrap; gap: .6rem; }
@@ -82,10 +82,11 @@ input[aria-invalid="true"] { border-color: var(--bad); }
 main > noscript .note { margin-top: 1rem; }
 
 .tiles { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .75rem; margin-top: .75rem; }
-.tile { padding: .7rem .9rem .8rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
+.tile { display: flex; flex-direction: column; padding: .7rem .9rem .8rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
 .tile dt { color: var(--quiet); font-size: .925rem; }
 .value { font-size: 1.25rem; line-height: 1.3; font-weight: 600; font-variant-numeric: tabular-nums; letter-spacing: -.01em; white-space: nowrap; }
-.aside { font-size: .875rem; color: var(--quiet); white-space: nowrap; font-variant-numeric: tabular-nums; }
+.chart { margin-top: auto; }
+.aside { margin-left: .2rem; font-size: .875rem; color: var(--quiet); white-space: nowrap; font-variant-numeric: tabular-nums; }
 .chart svg { display: block; width: 100%; height: 2.25rem; margin-top: .3rem; overflow: visible; }
 .chart .line { fill: none; stroke: var(--trace); stroke-width: 1.5; stroke-linejoin: round; }
 .chart .area { fill: var(--wash); }
@@ -103,8 +104,8 @@ main > noscript .note { margin-top: 1rem; }
 .strip .crash { fill: var(--bad); stroke: var(--bad); }
 .strip .start { fill: var(--good); }
 .strip .stop { fill: var(--off); }
-.axis { display: flex; gap: 1rem; justify-content: space-between; font-size: .875rem; margin-top: .2rem; }
-.signs { display: flex; flex-wrap: wrap; gap: 0 .9rem; }
+.axis { display: flex; flex-wrap: wrap; gap: 0 1rem; justify-content: space-between; font-size: .875rem; margin-top: .2rem; }
+.signs { display: flex; flex-wrap: wrap; gap: 0 .9rem; order: 1; flex-basis: 100%; }
 .signs span { display: inline-flex; gap: .3rem; align-items: center; }
 .signs svg { width: .7rem; height: .7rem; }
 
@@ -126,9 +127,12 @@ main > noscript .note { margin-top: 1rem; }
 .facts dt, .commands dt { color: var(--quiet); font-size: .925rem; }
 .facts dd { overflow-wrap: anywhere; min-width: 0; }
 .commands { display: grid; gap: .6rem; }
+.commands > div { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .15rem .5rem; align-items: center; }
+.commands .typed { display: contents; }
+.commands code { grid-row: 2; grid-column: 1 / -1; }
 .typed { display: flex; gap: .5rem; align-items: center; min-width: 0; }
 .typed code { flex: 1 1 auto; min-width: 0; padding: .35rem .6rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 5px; }
-.typed button { flex: none; min-width: 4.6rem; min-height: 2.1rem; padding: .15rem .6rem; font-size: .875rem; }
+.typed button { flex: none; min-width: 4.6rem; min-height: 1.9rem; padding: .05rem .6rem; font-size: .875rem; }
 .list .typed { margin-top: .35rem; }
 .list .typed code { background: var(--ground); }
 .links { display: flex; flex-wrap: wrap; gap: 0 1.25rem; }
@@ -148,6 +152,7 @@ footer { margin-top: 2rem; padding-top: .75rem; border-top: 1px solid var(--line
 
 /* Old values are dimmed, but stay readable. */
 html[data-live="false"] #facts { --ink: var(--quiet); --good: var(--off); --busy: var(--off); --bad: var(--off); --trace: var(--off); --wash: transparent; color: var(--quiet); }
+html[data-live="false"] .up dd { color: var(--quiet); }
 html[data-live="false"] #facts .tile, html[data-live="false"] #facts .list li { border-style: dashed; background: transparent; }
 
 @media (min-width: 44rem) {
@@ -157,6 +162,7 @@ html[data-live="false"] #facts .tile, html[data-live="false"] #facts .list li { 
   .up dd { font-size: 1.25rem; line-height: 1.3; }
   .facts > div { grid-template-columns: 8.5rem minmax(0, 1fr); align-items: baseline; }
   .history li { grid-template-columns: 12rem minmax(0, 1fr); align-items: baseline; padding: .2rem 0; }
+  .signs { order: 0; flex-basis: auto; }
   .tiles { grid-template-columns: repeat(4, minmax(0, 1fr)); }
 }
 @media (min-width: 64rem) {

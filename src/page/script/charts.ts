@@ -29,10 +29,8 @@ export const charts = String.raw`
       "svg",
       { viewBox: "0 0 240 40", preserveAspectRatio: "none", role: "img", "aria-label": label },
       shape("path", { class: "base", d: "M0 39.5H240", "vector-effect": "non-scaling-stroke" }),
-      ...(values.length < 2 ? [] : [
-        shape("path", { class: "area", d: "M" + from + " 39L" + points.join("L") + "L240 39z" }),
-        shape("path", { class: "line", d: "M" + points.join("L"), "vector-effect": "non-scaling-stroke" })
-      ])
+      shape("path", { class: "area", d: "M" + from + " 39L" + points.join("L") + "L240 39z" }),
+      shape("path", { class: "line", d: "M" + points.join("L"), "vector-effect": "non-scaling-stroke" })
     );
   };
 
@@ -80,14 +78,19 @@ export const charts = String.raw`
       if (ended < from) return [];
       const bar = { class: "run", x: place(began) + "%", width: Math.max(.3, round((place(ended) - place(began)) * 10) / 10) + "%", y: 20, height: 12, rx: 1 };
       const [first, last] = [absolute(began), run.ending === "running" ? "now" : absolute(ended)];
-      return [shape("rect", bar, shape("title", {}, first + " to " + last + ", " + endOf(run)))];
+      const edge = { class: "crash", x: place(ended) + "%", width: 3, y: 20, height: 12, transform: "translate(-3 0)" };
+      return [
+        shape("rect", bar, shape("title", {}, first + " to " + last + ", " + endOf(run))),
+        ...(run.ending === "crashed" ? [shape("rect", edge)] : [])
+      ];
     });
     const signs = runs.flatMap(marksOf).filter(({ at }) => at >= from).map(({ at, mark }) => {
       const x = place(at);
       return shape(
         "svg",
         { x: x + "%", y: 4, width: 10, height: 10, overflow: "visible" },
-        shape("path", { class: mark === "takeover" ? "start" : mark, d: marks[mark], transform: "translate(" + (x > 99 ? -10 : x < 1 ? 0 : -5) + " 0)" })
+        // An end is left of its moment, and a start right of it, so that a restart shows both.
+        shape("path", { class: mark === "takeover" ? "start" : mark, d: marks[mark], transform: "translate(" + ((mark === "crash" || mark === "stop") && x > 1 || x > 99 ? -10 : 0) + " 0)" })
       );
     });
     return shape("svg", { role: "img", "aria-label": label }, shape("rect", { class: "track", x: 0, width: "100%", y: 25, height: 2 }), ...bars, ...signs);

@@ -77,7 +77,9 @@ export const connection = String.raw`
             + (waiting === 0 ? "No connections are left." : "Waiting for " + waiting + (waiting === 1 ? " connection." : " connections."))
         );
       } else if (phase === "listening" && lease !== undefined && lease.state === "standby") {
-        setState("standby", "Waits to lead " + lease.name + ". Until then, another host may lead, and requests to an app get 503.");
+        const { leader } = status;
+        const leads = leader === undefined ? "another gateway may lead" : (leader.hostName ?? leader.url ?? "another gateway") + " leads";
+        setState("standby", "Waits to lead " + lease.name + ". Until then, " + leads + ", and requests to an app get 503.");
       } else if (phase === "listening") {
         const role = lease !== undefined && lease.state === "leader" ? ", and leads " + lease.name : "";
         setState("listening", "Serving on ws://" + authority(instance.host, instance.port) + role + ".");

@@ -48,19 +48,22 @@ export const neighbours = String.raw`
   const judge = ({ verdict }) =>
     (Object.hasOwn(verdicts, verdict) ? verdicts[verdict] : undefined) ?? { group: /** @type {const} */ ("bad"), sign: question, word: verdict };
 
-  /** @param {Neighbour} neighbour */
-  const cardOf = (neighbour) => {
-    const { configPath, host, lease, look, pid, port, profile, reason, since, stateDir } = neighbour;
+  /** @param {Neighbour} neighbour @param {boolean} isTitled Whether the title of its group says that it runs. */
+  const cardOf = (neighbour, isTitled) => {
+    const { configPath, host, lease, look, pid, port, profile, reason, since, stateDir, verdict } = neighbour;
     const { group, sign, word } = judge(neighbour);
     const href = pageOf(neighbour);
     const name = make(href === undefined ? "b" : "a", "", nameOf(neighbour));
     if (name instanceof HTMLAnchorElement && href !== undefined) name.href = href;
-    const role = lease === undefined || lease.state === "standby" ? "" : ", " + wordFor(leaseWords, lease.state) + " " + lease.name;
-    const where = [host === undefined || port === undefined ? "" : authority(host, port), pid === undefined ? "" : "pid " + pid];
+    const words = [
+      ...(isTitled && verdict === "running" ? [] : [word]),
+      ...(lease === undefined || lease.state === "standby" ? [] : [wordFor(leaseWords, lease.state) + " " + lease.name])
+    ];
+    const where = host !== undefined && port !== undefined ? authority(host, port) : pid === undefined ? "" : "pid " + pid;
     const card = make(
       "li",
       "tone-" + group,
-      make("p", "name", signOf(sign), name, make("span", "word", word + role), make("span", "where mono", where.filter((part) => part !== "").join(" · ")))
+      make("p", "name", signOf(sign), name, make("span", "word", words.join(", ")), make("span", "where mono", where))
     );
     if (group === "bad") {
       if (reason !== undefined) card.append(make("p", "reason", reason));
@@ -79,9 +82,10 @@ export const neighbours = String.raw`
     return groups.flatMap(([group, title]) => {
       const own = sorted.filter((neighbour) => judge(neighbour).group === group);
       if (own.length === 0) return [];
-      const list = make("ul", "list" + (group === "bad" ? "" : " fine"), ...own.map(cardOf));
+      const isTitled = own.length < all.length || group === "bad";
+      const list = make("ul", "list" + (group === "bad" ? "" : " fine"), ...own.map((neighbour) => cardOf(neighbour, isTitled)));
       list.setAttribute("aria-label", title);
-      return own.length === all.length && group !== "bad" ? [list] : [make("h3", "", title), list];
+      return isTitled ? [make("h3", "", title), list] : [list];
     });
   };
 
@@ -90,6 +94,6 @@ export const neighbours = String.raw`
     const problems = all.filter((neighbour) => judge(neighbour).group === "bad").length;
     if (all.length === 0) return "None";
     if (problems === 0) return all.length === 1 ? "" : all.length + ", all well";
-    return all.length + ", " + (problems === 1 ? "1 has a problem" : problems + " have problems");
+    return problems + " of " + all.length + (problems === 1 ? " has a problem" : " have problems");
   };
 `

@@ -87,7 +87,7 @@ export const status = String.raw`
     setText(element(id), value);
     setText(element(id + "-peak"), peak);
     const label = "in the last minutes, now " + value + (peak === "" ? "" : ", " + peak);
-    show(element(id + "-chart"), values, () => [sparkline(values, least, label)]);
+    show(element(id + "-chart"), values, () => values.length < 2 ? [] : [sparkline(values, least, label)]);
   };
   /** @param {number} bytes */
   const mebibytes = (bytes) => Math.round(bytes / 1048576) + " MiB";

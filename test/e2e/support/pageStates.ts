@@ -1,7 +1,7 @@
 /**
  * Serves the status page with frames that a test has made, so that the page can be seen in every state.
  */
-import { Effect, type Scope } from "effect"
+import { DateTime, Effect, type Scope } from "effect"
 import * as Http from "node:http"
 import { WebSocketServer } from "ws"
 import type { StatusFrameEncoded } from "../../../src/page/StatusFrame.ts"
@@ -12,9 +12,9 @@ import * as StatusPage from "../../../src/page/StatusPage.ts"
 // ---------------------------------------------------------------------------
 
 const now = Date.parse("2026-11-30T14:32:10.000Z")
-const ago = (seconds: number): string => new Date(now - seconds * 1000).toISOString()
+const ago = (seconds: number): string => DateTime.formatIso(DateTime.unsafeMake(now - seconds * 1000))
 
-const [minute, hour, day] = [60, 3600, 86_400]
+const [minute, hour] = [60, 3600]
 
 /** Numbers that look like those of a gateway, and are the same in each picture. */
 const samples = (base: number, swing: number, burst = 0): ReadonlyArray<number> =>
@@ -107,6 +107,8 @@ const neighbour = (
   ...rest
 })
 
+const withoutProfile = ({ profile: _, ...rest }: Neighbour): Neighbour => rest
+
 const neighbours: ReadonlyArray<Neighbour> = [
   neighbour("api", "running", 18801),
   neighbour("billing", "dead", 18802, { reason: "its owner, pid 5802, has ended without releasing the lock" }),
@@ -114,18 +116,16 @@ const neighbours: ReadonlyArray<Neighbour> = [
   neighbour("docs", "draining", 18804),
   neighbour("events", "unhealthy", 18805, { reason: "its owner, pid 5805, does not answer within 1s" }),
   neighbour("green", "running", 18806),
-  neighbour(
-    "importer",
-    "running",
-    18807,
-    { profile: undefined, stateDir: "/var/lib/importer", configPath: "/etc/importer.json" } as Partial<Neighbour>
+  withoutProfile(
+    neighbour("importer", "running", 18807, { stateDir: "/var/lib/importer", configPath: "/etc/importer.json" })
   ),
   neighbour("mail", "foreign-listener", 18808, { reason: "pid 812 (nginx) listens on its port" }),
   neighbour("search", "running", 18809),
   neighbour("web", "starting", 18810)
 ]
 
-const { activity: _, commands: __, runs: ___, ...bare } = frame
+/** What a gateway without a monitor sends. */
+const { activity: _activity, commands: _commands, runs: _runs, ...bare } = frame
 
 // ---------------------------------------------------------------------------
 // states
@@ -137,7 +137,7 @@ export interface State {
   readonly shows: string
   readonly frame?: StatusFrameEncoded
   /** What the server does after it has sent the frame. */
-  readonly then?: "ends" | "vanishes" | "asks"
+  readonly after?: "ends" | "vanishes" | "asks"
 }
 
 export const states: ReadonlyArray<State> = [
@@ -152,8 +152,8 @@ export const states: ReadonlyArray<State> = [
     shows: "draining",
     frame: { ...frame, phase: "draining", shutdownReason: "stopped", connections: 7 }
   },
-  { name: "ended", shows: "ended", frame, then: "ends" },
-  { name: "lost", shows: "lost", frame: { ...frame, neighbours }, then: "vanishes" },
+  { name: "ended", shows: "ended", frame, after: "ends" },
+  { name: "lost", shows: "lost", frame: { ...frame, neighbours }, after: "vanishes" },
   {
     name: "candidate",
     shows: "standby",
@@ -188,7 +188,7 @@ export const states: ReadonlyArray<State> = [
       ]
     }
   },
-  { name: "token", shows: "token", then: "asks" },
+  { name: "token", shows: "token", after: "asks" },
   { name: "neighbours", shows: "listening", frame: { ...frame, neighbours } },
   {
     name: "crash-loop",
@@ -215,7 +215,7 @@ export const states: ReadonlyArray<State> = [
 export const serve = (state: State): Effect.Effect<string, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.async<{ readonly url: string; readonly close: () => void }>((resume) => {
-      const isLocked = state.then === "asks"
+      const isLocked = state.after === "asks"
       const server = Http.createServer((request, response) => {
         if (request.url === "/metrics") return response.writeHead(isLocked ? 401 : 200).end()
         response.writeHead(200, {
@@ -236,12 +236,13 @@ export const serve = (state: State): Effect.Effect<string, never, Scope.Scope> =
           send({ type: "hello", instanceId: frame.instance.instanceId, version: frame.instance.version, uptimeMs: 1 })
           client.on("message", () => {
             send(state.frame)
-            if (state.then === "ends") {
+            if (state.after === "ends") {
               send({ type: "shutdown", reason: "stopped" })
               client.close(1001, "stopped")
               client.on("close", close)
             }
-            if (state.then === "vanishes") setTimeout(close, 200)
+            // The browser answers a ping once it has received the frame.
+            if (state.after === "vanishes") client.on("pong", close).ping()
           })
         })
       })
