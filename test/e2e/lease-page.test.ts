@@ -75,6 +75,7 @@ unless(skipped).describe("the status page of gateways with a lease", () => {
         yield* isIn(led.page, "ended")
         yield* sees(led.page, "#state-text", "because it has lost its leadership")
         yield* isIn(waits.page, "listening")
+        yield* StatusPages.unfold(waits.page)
         assert.deepStrictEqual((yield* textsOf(waits.page, "#history .what")).slice(0, 3), [
           "Leads",
           "Listening",

@@ -70,7 +70,7 @@ describe("the status page", () => {
             if (folder === undefined) assert.deepStrictEqual(yield* StatusPages.brokenRules(page), [], name)
             assert.isFalse(yield* StatusPages.isWiderThanScreen(page), name)
             if (state.frame !== undefined) {
-              yield* Effect.promise(() => page.locator("summary").click())
+              yield* StatusPages.unfold(page)
               if (folder === undefined) {
                 assert.deepStrictEqual(yield* StatusPages.brokenRules(page), [], `${name}, with details`)
               } else {

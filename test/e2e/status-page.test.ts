@@ -66,7 +66,7 @@ describe("the status page", () => {
               `user ${Os.userInfo().username} · pid ${gateway.pid} · Node ${process.versions.node}`
             )
             assert.strictEqual(yield* textOf(page, "#state-text"), `Serving on ws://127.0.0.1:${site.port}.`)
-            yield* Effect.promise(() => page.locator("summary").click())
+            yield* StatusPages.unfold(page)
             assert.strictEqual(yield* fact(page, "Instance"), record.instanceId)
             assert.strictEqual(yield* fact(page, "Config"), site.configPath)
             assert.strictEqual(yield* fact(page, "State directory"), site.stateDir)
@@ -122,6 +122,7 @@ describe("the status page", () => {
         yield* isIn(page, "draining")
         yield* sees(page, "#state-text", "because it was asked to stop. Waiting for 1 connection.")
         assert.strictEqual(yield* textOf(page, "#state-word"), "Draining")
+        yield* StatusPages.unfold(page)
         assert.deepStrictEqual((yield* textsOf(page, "#history .what")).slice(0, 2), ["Draining", "Listening"])
         assert.deepStrictEqual(yield* brokenRules(page), [])
         assert.deepStrictEqual(complaints(), [])
@@ -162,7 +163,7 @@ describe("the status page", () => {
 
       yield* Gateways.startListening(site)
       yield* isIn(page, "listening")
-      yield* Effect.promise(() => page.locator("summary").click())
+      yield* StatusPages.unfold(page)
       yield* sees(page, "#history li", "Reclaimed a stale lock")
       yield* sees(page, "#history .detail", `left by pid ${first.pid} since `)
     }))
@@ -205,6 +206,7 @@ describe("the status page", () => {
         // The second gateway's own page also shows its config path as text and not as markup.
         yield* Effect.promise(() => card.locator("a").click())
         yield* sees(page, "#state-text", `127.0.0.1:${other.port}`)
+        yield* StatusPages.unfold(page)
         assert.strictEqual(yield* fact(page, "Config"), otherConfig)
         assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
         assert.deepStrictEqual(complaints(), [])

@@ -107,7 +107,7 @@ const neighbour = (
   ...rest
 })
 
-const withoutProfile = ({ profile: _, ...rest }: Neighbour): Neighbour => rest
+const withoutProfile = ({ profile: _profile, ...rest }: Neighbour): Neighbour => rest
 
 const neighbours: ReadonlyArray<Neighbour> = [
   neighbour("api", "running", 18801),
