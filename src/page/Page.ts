@@ -1,6 +1,6 @@
 /**
- * The status page for your own app, the search for other gateways, what the page shows of the process, and the status frames (WebSocket messages) that the
- * page reads. The program `gateway` does not import this module, but only some of the modules below. This module also
+ * The status page for your own app, the search for other gateways, what the page shows of the process, and the status frames
+ * (WebSocket messages) that the page reads. The program `gateway` does not import this module, but only some of the modules below. This module also
  * loads the decoder for frames, which the program does not need.
  *
  * @example
