@@ -29,6 +29,7 @@ import * as SelfFence from "./host/SelfFence.ts"
 import type { Leadership, LeaseOptions } from "./leader/Leadership.ts"
 import type * as LeaseStore from "./leader/LeaseStore.ts"
 import * as LockFile from "./lock/LockFile.ts"
+import * as Monitor from "./page/Monitor.ts"
 import * as Neighbours from "./page/Neighbours.ts"
 import { identified } from "./settings/GatewayIdentity.ts"
 
@@ -161,7 +162,7 @@ export const layer = (
   StartError
 > =>
   layerGateway(options).pipe(
-    Layer.provide(Neighbours.layerLive),
+    Layer.provide([Neighbours.layerLive, Monitor.layerLive]),
     Layer.provide(layerNode),
     Layer.merge(NodeHttpServer.layerContext)
   )
@@ -260,7 +261,7 @@ export const layerWithLease = (
 > =>
   layerLeased(options).pipe(
     Layer.provide(SelfFence.layer),
-    Layer.provide(Neighbours.layerLive),
+    Layer.provide([Neighbours.layerLive, Monitor.layerLive]),
     Layer.provide(layerNode),
     Layer.merge(NodeHttpServer.layerContext)
   )

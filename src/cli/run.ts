@@ -104,6 +104,7 @@ const loadForTakeover = (isLeased: boolean) =>
     if (isLeased) yield* Effect.promise(() => import("./lead.ts"))
     yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
     yield* Effect.promise(() => import("../page/findNeighbours.ts"))
+    yield* Effect.promise(() => import("../page/monitoring.ts"))
     // `supported` loads the addon for kernel locks. A failure is ignored here, because `LockFile` handles a missing addon when it
     // acquires the lock.
     const { supported } = yield* KernelLock.KernelLock

@@ -16,6 +16,7 @@ import { isWildcard } from "../Address.ts"
 import * as Gateway from "../gateway/GatewayInstance.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import { LockFile } from "../lock/LockFile.ts"
+import * as Monitor from "../page/Monitor.ts"
 import * as Neighbours from "../page/Neighbours.ts"
 import * as StatusPage from "../page/StatusPage.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
@@ -55,7 +56,7 @@ const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metric
  * logged with the URL, which might contain a token.
  */
 const routes = HttpRouter.empty.pipe(
-  HttpRouter.get("/", StatusPage.app),
+  HttpRouter.get("/", StatusPage.make({ metricsPath })),
   HttpRouter.get(
     metricsPath,
     Effect.flatMap(Gateway.Gateway, ({ authorized }) => authorized(PrometheusMetrics.app))
@@ -132,8 +133,9 @@ const machine = Effect.gen(function*() {
   const sockets = yield* Layer.build(NodeServerSocket.layer)
   const owners = yield* Layer.build(PortOwners.layerLive)
   const neighbours = yield* Layer.build(Neighbours.layerLive)
+  const monitor = yield* Layer.build(Monitor.layerLive)
   const metrics = yield* Layer.build(ProcessMetrics.layerLive)
-  return Context.mergeAll(sockets, owners, neighbours, metrics)
+  return Context.mergeAll(sockets, owners, neighbours, monitor, metrics)
 })
 
 const servingOptions = (config: GatewayConfig, options: ServeOptions): Gateway.ServingOptions => ({

@@ -7,10 +7,12 @@ import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
 import type { BindFailed, LeadershipLost, LockLost, PortInUse } from "../GatewayLockError.ts"
 import { whileNot } from "../internal/whileNot.ts"
+import type { HolderGateway } from "../leader/HolderText.ts"
 import type { StateChange } from "../lock/History.ts"
 import type { Enforcement } from "../lock/LockAttempt.ts"
 import * as LockFile from "../lock/LockFile.ts"
@@ -124,6 +126,8 @@ export interface Serving {
 export interface Election {
   /** Fails when the leadership is lost. */
   readonly lost: Effect.Effect<never, LeadershipLost>
+  /** Who led when this gateway looked last. `None` if nobody did, and before the first look. */
+  readonly leader: Effect.Effect<Option.Option<HolderGateway>>
 }
 
 /**
@@ -144,14 +148,21 @@ export const build = (
     const lifecycle = yield* Lifecycle.make
     // Before the port is bound, so that no client sees this gateway ready, or still starting.
     if (election !== undefined) yield* lifecycle.setLeadership("awaited")
-    const routes = yield* StatusFeed.make(options).pipe(
-      Effect.flatMap((watch) => GatewayRoutes.make({ routes: options.routes, watch })),
-      Effect.provideService(Lifecycle.Lifecycle, lifecycle)
+    const feed = yield* Effect.provideService(
+      StatusFeed.makeFeed({ profile: options.profile, leader: election?.leader }),
+      Lifecycle.Lifecycle,
+      lifecycle
+    )
+    const routes = yield* Effect.provideService(
+      GatewayRoutes.make({ routes: options.routes, watch: feed.watch }),
+      Lifecycle.Lifecycle,
+      lifecycle
     )
     const { context: served, lose } = yield* Listener.makeBound(options).pipe(
       Effect.provide(Context.make(Lifecycle.Lifecycle, lifecycle).pipe(Context.add(OwnRoutes, routes)))
     )
-    const { address, connections } = Context.get(served, Listener.Listener)
+    const { address, connections, requests } = Context.get(served, Listener.Listener)
+    yield* feed.observe({ connections, requests })
     yield* Metrics.announce({
       version,
       profile: options.profile ?? defaultProfile,

@@ -73,6 +73,15 @@ interface Losing {
   readonly lost: Deferred.Deferred<never, LeadershipLost>
   /** The number of fibers that wait for the loss. */
   readonly watchers: Ref.Ref<number>
+  /** Who led when this gateway looked last. */
+  readonly leader: Ref.Ref<Option.Option<HolderText.HolderGateway>>
+}
+
+/** Remembers who leads, while this gateway waits to lead. */
+const noteLeader = ({ leader }: Losing) => (state: Leadership.LeadershipState): Effect.Effect<void> => {
+  if (state._tag !== "Candidate" || Option.isNone(state.seen)) return Effect.void
+  const { holder, holderId } = state.seen.value
+  return Ref.set(leader, Option.map(holderId, () => HolderText.gatewayOf(holder)))
 }
 
 const awaitLoss = ({ lost, watchers }: Losing): Effect.Effect<never, LeadershipLost> =>
@@ -251,7 +260,9 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
       holder,
       // The fence first: nothing that a metric does may delay it.
       onChange: (state) =>
-        Effect.all([fence.onChange(state), count(state), inRecord.onChange(state)], { discard: true }),
+        Effect.all([fence.onChange(state), count(state), inRecord.onChange(state), noteLeader(losing)(state)], {
+          discard: true
+        }),
       provesDeath: proof(serving, place)
     }).pipe(
       Effect.provide(HighestToken.layerFile(HighestToken.pathBeside(lock.path, store.location, name))),
@@ -264,7 +275,9 @@ const lead = (options: LeadingOptions, serving: Serving, losing: Losing): Candid
       )
     )
     // Added after the leadership, so that it runs before the lease is released: the app has ended by then.
-    yield* Effect.addFinalizer(() => fence.disarm)
+    yield* Effect.addFinalizer(() =>
+      fence.disarm
+    )
     yield* inRecord.saysLeader
     yield* serving.lifecycle.setLeadership("held")
     yield* watch(serving, leadership, losing, stopTimeout)
@@ -288,12 +301,13 @@ export const candidate = (
   Effect.gen(function*() {
     const losing: Losing = {
       lost: yield* Deferred.make<never, LeadershipLost>(),
-      watchers: yield* Ref.make(0)
+      watchers: yield* Ref.make(0),
+      leader: yield* Ref.make(Option.none<HolderText.HolderGateway>())
     }
     // Before the port is bound, so that no reader of the record takes this gateway for one that works.
     const { update } = yield* LockFile.LockFile
     yield* update({ lease: { name: leaseName(options), state: "standby" } })
-    const serving = yield* build(options, { lost: awaitLoss(losing) })
+    const serving = yield* build(options, { lost: awaitLoss(losing), leader: Ref.get(losing.leader) })
     return { context: serving.context, lead: lead(options, serving, losing) }
   })
 

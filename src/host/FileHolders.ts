@@ -28,15 +28,18 @@ const timeLimit = Duration.seconds(2)
 
 const fromProc = (file: string) =>
   Effect.gen(function*() {
-    const found: Array<number> = []
-    yield* ProcFiles.scan((pid, files) => {
-      const isHolder = pid !== process.pid && files().some(({ link, target }) =>
-        target.startsWith("/") && ProcFiles.fileId(link) === file && ProcFiles.isLocked(link)
-      )
-      if (isHolder) found.push(pid)
-      return "more"
-    }, timeLimit)
-    return found
+    const found = new Set<number>()
+    yield* ProcFiles.scan({
+      reads: (pid) => pid !== process.pid,
+      file: (pid, { link, target }) => {
+        const isHolder = !found.has(pid) && target.startsWith("/") && ProcFiles.fileId(link) === file
+          && ProcFiles.isLocked(link)
+        if (isHolder) found.add(pid)
+        return "more"
+      },
+      limit: timeLimit
+    })
+    return [...found]
   })
 
 /**

@@ -42,12 +42,12 @@ export type OpenLocks =
 export class OpenLockFiles extends Context.Tag("gateway-lock/OpenLockFiles")<OpenLockFiles, {
   /**
    * The paths of the open lock files, without duplicates. A gateway has two lock files, and only the one for its config file is
-   * listed. Never fails, and takes two seconds at most.
+   * listed. Never fails, and reads for two seconds at most.
    */
   readonly paths: Effect.Effect<OpenLocks>
   /**
    * The pids of the processes that hold the kernel lock on a file: the process that acquired it, and the processes that inherited
-   * the open file. Empty if the system does not show them. Never fails, and takes two seconds at most.
+   * the open file. Empty if the system does not show them. Never fails, and reads for two seconds at most.
    */
   readonly holders: (path: string) => Effect.Effect<ReadonlyArray<number>>
 }>() {}
@@ -75,29 +75,31 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
     OpenLockFiles.of({
       paths: Effect.gen(function*() {
         const paths = new Set<string>()
-        const inTime = yield* ProcFiles.scan((pid, files) => {
-          if (ProcFiles.userOf(pid) !== user) return "more"
-          for (const { link, target } of files()) {
+        const inTime = yield* ProcFiles.scan({
+          reads: (pid) => ProcFiles.userOf(pid) === user,
+          file: (_, { link, target }) => {
             if (isConfigLock(target) && !paths.has(target) && ProcFiles.isSameFile(link, target)) paths.add(target)
-          }
-          return "more"
-        }, timeLimit)
+            return "more"
+          },
+          limit: timeLimit
+        })
         return inTime
           ? { _tag: "Seen", paths: [...paths] }
           : { _tag: "Unseen", reason: `reading /proc took longer than ${Duration.format(timeLimit)}` }
       }),
       holders: (path) =>
         Effect.gen(function*() {
-          const pids: Array<number> = []
-          yield* ProcFiles.scan((pid, files) => {
-            if (
-              files().some(({ link, target }) =>
-                target === path && ProcFiles.isSameFile(link, path) && ProcFiles.isLocked(link)
-              )
-            ) pids.push(pid)
-            return "more"
-          }, timeLimit)
-          return pids
+          const pids = new Set<number>()
+          yield* ProcFiles.scan({
+            file: (pid, { link, target }) => {
+              if (target === path && !pids.has(pid) && ProcFiles.isSameFile(link, path) && ProcFiles.isLocked(link)) {
+                pids.add(pid)
+              }
+              return "more"
+            },
+            limit: timeLimit
+          })
+          return [...pids]
         })
     })
   )

@@ -126,17 +126,13 @@ const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.ex
 const findOwners = (inodes: ReadonlySet<string>, likely: ReadonlyArray<number>) =>
   Effect.gen(function*() {
     const owners = new Map<string, number>()
-    const look = (pid: number, files: () => ReadonlyArray<ProcFiles.OpenFile>): "enough" | "more" => {
-      for (const { target } of files()) {
-        const inode = socketOf(target)
-        if (inode !== undefined && inodes.has(inode) && !owners.has(inode)) owners.set(inode, pid)
-      }
+    const file = (pid: number, { target }: ProcFiles.OpenFile): "enough" | "more" => {
+      const inode = socketOf(target)
+      if (inode !== undefined && inodes.has(inode) && !owners.has(inode)) owners.set(inode, pid)
       return owners.size === inodes.size ? "enough" : "more"
     }
-    for (const pid of likely) {
-      if (look(pid, () => ProcFiles.openFiles(pid)) === "enough") return owners
-    }
-    yield* ProcFiles.scan(look, timeLimit)
+    yield* ProcFiles.scan({ pids: likely, file, limit: timeLimit })
+    if (owners.size < inodes.size) yield* ProcFiles.scan({ file, limit: timeLimit })
     return owners
   })
 
@@ -178,8 +174,14 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
     )
     return PortOwners.of({
       portsOf: (pids) =>
-        Effect.map(listening, (sockets) => {
-          const inodes = new Set(pids.flatMap((pid) => ProcFiles.openFiles(pid).map(({ target }) => socketOf(target))))
+        Effect.gen(function*() {
+          const sockets = yield* listening
+          const inodes = new Set<string | undefined>()
+          const file = (_: number, { target }: ProcFiles.OpenFile) => {
+            inodes.add(socketOf(target))
+            return "more" as const
+          }
+          yield* ProcFiles.scan({ pids, file, limit: timeLimit })
           return distinct(sockets.flatMap(({ inode, port }) => inodes.has(inode) ? [port] : []))
         }),
       blocker: (address) =>

@@ -45,8 +45,8 @@ const endOf = (text: string, order: "LE" | "BE"): Address | undefined => {
   return host === undefined ? undefined : { host, port: Number.parseInt(match?.[2] ?? "", 16) }
 }
 
-const parseSockets = (text: string, order: "LE" | "BE") =>
-  text.split("\n").flatMap((line) => {
+const parseSockets = (lines: ReadonlyArray<string>, order: "LE" | "BE") =>
+  lines.flatMap((line) => {
     const [, local = "", remote = "", state = "", , , , , , inode = ""] = line.trim().split(/\s+/)
     const [end, peer] = [endOf(local, order), endOf(remote, order)]
     return end === undefined || peer === undefined || !/^\d+$/.test(inode) ? [] : [{ ...end, peer, state, inode }]
@@ -59,7 +59,9 @@ const parseSockets = (text: string, order: "LE" | "BE") =>
  * @category decoding
  */
 export const parseProcNet = (text: string, order: "LE" | "BE"): ReadonlyArray<ListeningSocket> =>
-  parseSockets(text, order).filter(({ state }) => state === listening)
+  // A host can have thousands of connections, so their lines are not parsed.
+  parseSockets(text.split("\n").filter((line) => line.includes(` ${listening} `)), order)
+    .filter(({ state }) => state === listening)
     .map(({ host, inode, port }) => ({ host, port, inode }))
 
 /**
@@ -81,5 +83,5 @@ export interface ConnectedSocket extends ListeningSocket {
  * @category decoding
  */
 export const parseConnections = (text: string, order: "LE" | "BE"): ReadonlyArray<ConnectedSocket> =>
-  parseSockets(text, order).filter(({ state }) => state !== listening)
+  parseSockets(text.split("\n"), order).filter(({ state }) => state !== listening)
     .map(({ host, inode, peer, port }) => ({ host, port, inode, peer }))

@@ -1,6 +1,6 @@
 /**
- * The status page for your own app, the search for other gateways, and the status frames (WebSocket messages) that the
- * page reads. The program `gateway` does not import this module, but only some of the modules below. This module also
+ * The status page for your own app, the search for other gateways, what the page shows of the process, and the status frames
+ * (WebSocket messages) that the page reads. The program `gateway` does not import this module, but only some of the modules below. This module also
  * loads the decoder for frames, which the program does not need.
  *
  * @example
@@ -11,6 +11,7 @@
  *
  * @since 0.1.0
  */
+export * as Monitor from "./Monitor.ts"
 export * as Neighbours from "./Neighbours.ts"
 export * as StatusFrame from "./StatusFrame.ts"
 export * from "./StatusPage.ts"

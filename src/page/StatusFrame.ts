@@ -43,8 +43,14 @@ const neighbourFields = {
   port: optional(Schema.Number),
   /** The state of this other gateway in one word, as `gateway status` would report it. */
   verdict: Verdict,
+  /** The reason for the verdict, in one line. */
+  reason: optional(Schema.String),
   /** When the gateway acquired its lock. */
-  since: optional(Schema.DateTimeUtc)
+  since: optional(Schema.DateTimeUtc),
+  /** The lease by which the gateway leads, or waits to lead. */
+  lease: optional(Lease),
+  /** The command line that shows more about this gateway, for the shell of its platform. */
+  look: optional(Schema.String)
 }
 
 /**
@@ -54,6 +60,67 @@ const neighbourFields = {
  * @category schemas
  */
 export const Neighbour: Schema.Schema<Neighbour, NeighbourEncoded> = Schema.Struct(neighbourFields)
+
+/**
+ * What a gateway did in the last ten minutes. Each list has one number a sample, the latest last. All lists have the same length.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Activity extends Schema.Struct.Type<typeof activityFields> {}
+
+const samples = Schema.Array(Schema.Number)
+const activityFields = {
+  /** The time between two samples. In JSON: milliseconds, under `intervalMs`. */
+  interval: milliseconds("intervalMs"),
+  /** When the latest sample was taken. */
+  until: Schema.DateTimeUtc,
+  /** The number of open connections. */
+  connections: samples,
+  /** The resident memory of the process. */
+  memoryBytes: samples,
+  /** The longest time by which the event loop was late, in milliseconds. */
+  lagMs: samples,
+  /** The number of requests since the sample before. WebSockets do not count. */
+  requests: samples
+}
+
+/**
+ * A run of a gateway: the time in which one process listened.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Run extends Schema.Struct.Type<typeof runFields> {}
+
+const runFields = {
+  /** When the gateway listened. */
+  startedAt: Schema.DateTimeUtc,
+  /** When the run ended. For a crash, when it was seen last, to the minute. Absent for the present run, and if it is unknown. */
+  endedAt: optional(Schema.DateTimeUtc),
+  /** `stopped`: it ended in order. `crashed`: it did not. `running`: it is the present run. */
+  ending: Schema.Literal("running", "stopped", "crashed"),
+  /** Whether it took over a lock that its owner had not released. */
+  tookOver: optional(Schema.Boolean),
+  /** When it began to lead the gateways of several hosts. */
+  ledAt: optional(Schema.DateTimeUtc),
+  /** Why it stopped. */
+  reason: optional(Schema.String),
+  pid: optional(Schema.Number)
+}
+
+/**
+ * A command line that a user of the gateway's host may need, for the shell of its platform.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Command extends Schema.Struct.Type<typeof commandFields> {}
+
+const commandFields = {
+  purpose: Schema.Literal("restart", "stop", "logs", "status", "check"),
+  command: Schema.String
+}
 
 /**
  * The whole state of a gateway, in version 1 of the frame. Readers must ignore unknown keys. The known keys keep their
@@ -102,6 +169,12 @@ const fields = {
     instanceId: Schema.String,
     /** The version of this package (`gateway-lock`) that the gateway uses. */
     version: Schema.String,
+    /** The name of the host. Absent, as each key here that is optional, if the gateway does not show it. */
+    hostName: optional(Schema.String),
+    /** The name of the user that the gateway runs as. */
+    user: optional(Schema.String),
+    /** The version of Node, such as `v20.20.2`. */
+    nodeVersion: optional(Schema.String),
     /** The name of the gateway's profile. Absent if the app has not set one. */
     profile: optional(Schema.String),
     pid: Schema.Number,
@@ -134,8 +207,21 @@ const fields = {
   }),
   /** The lease by which this gateway leads, or waits to lead, the gateways of several hosts. Absent without a lease. */
   lease: optional(Lease),
+  /** Who leads, as it says itself, while this gateway waits to lead. Absent if nobody leads, and until that is known. */
+  leader: optional(Schema.Struct({
+    hostName: optional(Schema.String),
+    /** The URL of its control socket. */
+    url: optional(Schema.String),
+    pid: optional(Schema.Number)
+  })),
   /** The most recent changes, oldest first. */
   history: Schema.Array(StateChange),
+  /** Absent without `Monitor`, and until the first sample. */
+  activity: optional(Schema.Struct(activityFields)),
+  /** The latest runs of this gateway, oldest first, with the present one. Absent without `Monitor`. */
+  runs: optional(Schema.Array(Schema.Struct(runFields))),
+  /** The commands for this gateway. Absent without `Monitor`. */
+  commands: optional(Schema.Array(Schema.Struct(commandFields))),
   /** The user's other gateways. Absent if the gateway does not search for them, and until the first search ends. */
   neighbours: optional(Schema.Array(Neighbour))
 }

@@ -65,6 +65,8 @@ const hashSource = (text: string): string => `'sha256-${createHash("sha256").upd
 export interface StatusPageOptions {
   /** The path of the WebSocket from which the page gets its data, if the gateway's option `routes` has moved it. Default `/`. */
   readonly controlPath?: string | undefined
+  /** The path of the metrics, to which the page then links. Default: no link. */
+  readonly metricsPath?: string | undefined
 }
 
 /**
@@ -73,7 +75,8 @@ export interface StatusPageOptions {
  * @since 0.1.0
  * @category getters
  */
-export const html = ({ controlPath = "/" }: StatusPageOptions = {}): string => markup({ style, script, controlPath })
+export const html = ({ controlPath = "/", metricsPath }: StatusPageOptions = {}): string =>
+  markup({ style, script, controlPath, metricsPath })
 
 /**
  * The Content Security Policy (Level 3) of the document. It allows only the document's own script and style, and

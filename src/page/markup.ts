@@ -8,83 +8,114 @@ const icon =
 
 const quoted = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("\"", "&quot;")
 
-/** The heading: profile and address. */
+/** The heading: which gateway, where, and as whom. */
 const header = `<a class="skip" href="#main">Skip to the state</a>
 <header>
-  <p class="eyebrow">Gateway <span id="profile"></span></p>
-  <h1 id="address">Status</h1>
+  <h1 id="name">Gateway</h1>
+  <p id="place" class="place"></p>
 </header>`
 
 /** The state, as a sign and in words, and the time of the next connection attempt. */
-const state = `  <section class="state" aria-labelledby="state-word">
+const state = `  <section class="state" aria-labelledby="state-title">
+    <h2 id="state-title" class="visually-hidden">State</h2>
     <svg class="sign" viewBox="0 0 16 16" aria-hidden="true" focusable="false"><path id="sign"/></svg>
-    <div>
-      <h2 class="visually-hidden">State</h2>
+    <div class="words">
       <div role="status" aria-live="polite" aria-atomic="true">
         <p id="state-word" class="state-word">Connecting</p>
         <p id="state-text" class="state-text">Waiting for the first message of the gateway.</p>
       </div>
+      <p id="as-of" class="as-of" hidden></p>
       <p id="retry" class="retry" hidden><span id="retry-text"></span> <button type="button" id="retry-now">Try now</button></p>
     </div>
+    <dl class="up" id="up" hidden><dt>Up for</dt><dd id="uptime"></dd></dl>
   </section>
   <noscript><p class="note">This page needs JavaScript to show the live state. Without JavaScript, request <code>/healthz</code> or run <code>gateway status</code>.</p></noscript>`
 
 /** The form for the access token. The script shows it if the gateway refuses the WebSocket. */
-const tokenForm = `  <form id="token-form" class="token" hidden autocomplete="off" aria-label="Access">
-    <label for="token">Access token</label>
+const tokenForm = `  <form id="token-form" class="token" hidden autocomplete="off" aria-labelledby="token-title">
+    <h2 id="token-title">Access token</h2>
+    <p id="token-error" class="error" role="alert"></p>
+    <label for="token">Enter the token of this gateway</label>
     <div class="field">
       <input id="token" type="password" autocomplete="off" autocapitalize="off" spellcheck="false" required aria-describedby="token-note">
-      <button type="submit">Connect</button>
+      <button type="submit" class="primary">Connect</button>
     </div>
-    <p id="token-note" class="note">The token is stored in this tab until you close it, and is sent only to this gateway.</p>
+    <p id="token-note" class="note">It is in the file that <code>--token-file</code> names, or in <code>GATEWAY_TOKEN</code>. This tab keeps it until you close it, and sends it only to this gateway.</p>
   </form>`
 
-/** The facts about the gateway. The script fills them in from each status message of the gateway. */
-const facts = `  <div id="facts" hidden>
-    <p id="as-of" class="as-of" hidden></p>
-    <dl class="figures">
-      <div><dt>Up for</dt><dd id="uptime">–</dd></div>
-      <div><dt>Connections</dt><dd><span id="connections">–</span> <span id="watching" class="aside"></span></dd></div>
-      <div><dt>Lock held for</dt><dd id="held-for">–</dd></div>
-    </dl>
+const tile = (id: string, label: string): string =>
+  `<div class="tile"><dt>${label}</dt><dd><span class="value" id="${id}">–</span> <span class="aside" id="${id}-peak"></span></dd><dd class="chart" id="${id}-chart"></dd></div>`
 
-    <section aria-labelledby="instance-title">
-      <h2 id="instance-title">This gateway</h2>
-      <dl class="facts" id="instance"></dl>
-    </section>
+/** What the gateway does and did. The script fills it in from each status message. */
+const overview = `    <section aria-labelledby="activity-title">
+      <h2 id="activity-title" class="visually-hidden">Activity</h2>
+      <dl class="tiles" id="tiles">
+        ${tile("connections", "Connections")}
+        ${tile("requests", "Requests")}
+        ${tile("memory", "Memory")}
+        ${tile("lag", "Event loop lag")}
+      </dl>
+      <p id="span" class="note span" hidden></p>
+    </section>`
 
-    <section aria-labelledby="lock-title">
-      <h2 id="lock-title">Lock</h2>
-      <dl class="facts" id="lock"></dl>
-    </section>
+const columns = `    <div class="columns">
+      <div>
+        <section aria-labelledby="runs-title" id="runs-section" hidden>
+          <div class="head"><h2 id="runs-title">Starts and ends</h2><p id="runs-text" class="note"></p></div>
+          <div id="strip" class="strip"></div>
+          <p class="axis note"><span id="strip-from"></span><span id="strip-signs" class="signs"></span><span>now</span></p>
+        </section>
+        <section aria-labelledby="neighbours-title" id="neighbours-section" hidden>
+          <div class="head"><h2 id="neighbours-title">Your other gateways on this host</h2><p id="neighbours-text" class="note"></p></div>
+          <div id="neighbours"></div>
+        </section>
+      </div>
+      <div>
+        <section aria-labelledby="lease-title" id="lease-section" hidden>
+          <h2 id="lease-title">Leadership across hosts</h2>
+          <dl class="facts" id="lease"></dl>
+        </section>
+        <section aria-labelledby="commands-title" id="commands-section" hidden>
+          <h2 id="commands-title">What to type</h2>
+          <dl class="commands" id="commands"></dl>
+        </section>
+        <section aria-labelledby="links-title">
+          <h2 id="links-title">For programs</h2>
+          <ul class="links" id="links"></ul>
+        </section>
+      </div>
+    </div>`
 
-    <section aria-labelledby="lease-title" id="lease-section" hidden>
-      <h2 id="lease-title">Leadership across hosts</h2>
-      <dl class="facts" id="lease"></dl>
-    </section>
-
-    <section aria-labelledby="supervisor-title">
-      <h2 id="supervisor-title">Supervisor</h2>
-      <dl class="facts" id="supervisor"></dl>
-    </section>
-
-    <section aria-labelledby="history-title">
-      <h2 id="history-title">Recent changes</h2>
-      <ol class="history" id="history"></ol>
-    </section>
-
-    <section aria-labelledby="neighbours-title" id="neighbours-section" hidden>
-      <h2 id="neighbours-title">Your other gateways on this host</h2>
-      <p id="neighbours-none" class="note">None.</p>
-      <ul class="neighbours" id="neighbours"></ul>
-    </section>
-  </div>`
+const details = `    <details id="details">
+      <summary>Details</summary>
+      <div class="columns even">
+        <section aria-labelledby="instance-title">
+          <h2 id="instance-title">This gateway</h2>
+          <dl class="facts" id="instance"></dl>
+        </section>
+        <section aria-labelledby="history-title">
+          <h2 id="history-title">Changes since the start</h2>
+          <ol class="history" id="history"></ol>
+        </section>
+        <section aria-labelledby="past-title" id="past-section" hidden>
+          <h2 id="past-title">Runs</h2>
+          <ol class="history" id="past"></ol>
+        </section>
+      </div>
+    </details>`
 
 export const markup = (
-  assets: { readonly style: string; readonly script: string; readonly controlPath: string }
+  assets: {
+    readonly style: string
+    readonly script: string
+    readonly controlPath: string
+    readonly metricsPath: string | undefined
+  }
 ): string =>
   `<!doctype html>
-<html lang="en" data-state="connecting" data-control="${quoted(assets.controlPath)}">
+<html lang="en" data-state="connecting" data-live="false" data-control="${quoted(assets.controlPath)}"${
+    assets.metricsPath === undefined ? "" : ` data-metrics="${quoted(assets.metricsPath)}"`
+  }>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -101,8 +132,15 @@ ${state}
 
 ${tokenForm}
 
-${facts}
+  <div id="facts" hidden>
+${overview}
+
+${columns}
+
+${details}
+  </div>
 </main>
+<p id="said" class="visually-hidden" role="status"></p>
 <footer><p>gateway-lock <span id="version"></span><span id="zone"></span></p></footer>
 <script>${assets.script}</script>
 </body>

@@ -7,13 +7,15 @@
  * the time of the gateway's clock, which each frame contains. Between two frames, it advances that time by the browser's
  * monotonic clock.
  */
+import { charts } from "./script/charts.ts"
 import { connection } from "./script/connection.ts"
 import { elements } from "./script/elements.ts"
+import { neighbours } from "./script/neighbours.ts"
 import { states } from "./script/states.ts"
 import { status } from "./script/status.ts"
 import { times } from "./script/times.ts"
 
 export const script = String.raw`
 "use strict";
-(() => {${states}${elements}${times}${status}${connection}})();
+(() => {${states}${elements}${times}${charts}${neighbours}${status}${connection}})();
 `

@@ -48,6 +48,8 @@ export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
   readonly address: Address
   /** The number of open connections. */
   readonly connections: Effect.Effect<number>
+  /** The number of requests since the bind, the gateway's own routes included. Upgrades to WebSockets do not count. */
+  readonly requests: Effect.Effect<number>
 }>() {}
 
 /**
@@ -229,7 +231,10 @@ export const makeBound = (
     yield* Effect.addFinalizer((exit) => drain.drain(shutdownReason(exit)))
     yield* lock.update({ phase: "listening", ...address })
     const server = yield* makeServer(bound, address, drain, lost)
-    const context = Context.make(Listener, Listener.of({ address, connections: bound.connections })).pipe(
+    const context = Context.make(
+      Listener,
+      Listener.of({ address, connections: bound.connections, requests: bound.requests })
+    ).pipe(
       Context.add(HttpServer.HttpServer, server)
     )
     return { context, lose }

@@ -267,6 +267,8 @@ export interface BoundSocket {
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /** The number of open connections, including those of viewers (clients that have sent `watch`). */
   readonly connections: Effect.Effect<number>
+  /** The number of requests since the bind, the gateway's own routes included. Upgrades to WebSockets do not count. */
+  readonly requests: Effect.Effect<number>
   /** The number of open connections without those of viewers (clients that have sent `watch`). A drain waits until this is 0. */
   readonly pending: Effect.Effect<number>
   /** Completes once `stopAccepting` has run and `pending` is 0. */

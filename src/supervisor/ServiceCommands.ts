@@ -1,5 +1,5 @@
 /**
- * The commands of systemd, launchd and the Task Scheduler that show or stop a gateway which the supervisor started. A user should
+ * The commands of systemd, launchd and the Task Scheduler that show, restart or stop a gateway which the supervisor started. A user should
  * stop such a gateway with these commands and not with a signal. After a signal, systemd would restart the gateway
  * (`Restart=always`), and the Task Scheduler would count a failure.
  *
@@ -11,7 +11,7 @@ import { shellWord } from "../internal/shellWord.ts"
 import { serviceNames } from "./ServiceOptions.ts"
 
 /**
- * The commands with which a user can show or stop a gateway that a supervisor started.
+ * The commands with which a user can show, restart or stop a gateway that a supervisor started.
  *
  * @since 0.1.0
  * @category models
@@ -19,6 +19,9 @@ import { serviceNames } from "./ServiceOptions.ts"
 export interface ServiceCommands {
   readonly status: string
   readonly stop: string
+  readonly restart: string
+  /** Shows what the gateway has logged. `undefined` if the supervisor keeps no log. */
+  readonly logs?: string
 }
 
 const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
@@ -26,7 +29,12 @@ const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
   // Unit names can contain backslashes, because systemd uses a backslash to escape a special character in a name. So the name is
   // quoted for the shell.
   const unit = shellWord(name)
-  return { status: `${program} status ${unit}`, stop: `${program} stop ${unit}` }
+  return {
+    status: `${program} status ${unit}`,
+    stop: `${program} stop ${unit}`,
+    restart: `${program} restart ${unit}`,
+    logs: `${scope === "user" ? "journalctl --user" : "journalctl"} -e -u ${unit}`
+  }
 }
 
 /**
@@ -36,12 +44,14 @@ const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
  */
 const launchctl = (label: string): ServiceCommands => ({
   status: `launchctl print gui/$(id -u)/${label} || launchctl print system/${label}`,
-  stop: `launchctl bootout gui/$(id -u)/${label} || sudo launchctl bootout system/${label}`
+  stop: `launchctl bootout gui/$(id -u)/${label} || sudo launchctl bootout system/${label}`,
+  restart: `launchctl kickstart -k gui/$(id -u)/${label} || sudo launchctl kickstart -k system/${label}`
 })
 
 const schtasks = (task: string): ServiceCommands => ({
   status: `schtasks /Query /V /FO LIST /TN ${task}`,
-  stop: `schtasks /End /TN ${task}`
+  stop: `schtasks /End /TN ${task}`,
+  restart: `schtasks /End /TN ${task}; schtasks /Run /TN ${task}`
 })
 
 /**

@@ -117,8 +117,10 @@ const bind =
       const mine: Array<Bound> = []
       const connections = yield* ControlConnections.make(process, routes.control)
 
+      let requests = 0
       const serveOne = (request: Request) =>
         connections.answered(Effect.suspend(() => {
+          requests += 1
           const app = routes.owns(pathOf(request)) ? undefined : apps.at(-1)
           return app === undefined ? answerOfGateway(routes.app, request) : answerOfApp(app, request)
         }))
@@ -167,6 +169,7 @@ const bind =
         closeControlSockets: (frame, code, reason) => connections.closeSockets("others", frame, code, reason),
         dismissViewers: (frame, code, reason) => connections.closeSockets("viewers", frame, code, reason),
         connections: connections.count,
+        requests: Effect.sync(() => requests),
         pending: connections.pending,
         idle: connections.idle,
         destroyConnections: connections.reset("others")

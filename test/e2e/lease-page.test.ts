@@ -55,10 +55,11 @@ unless(skipped).describe("the status page of gateways with a lease", () => {
             assert.strictEqual(yield* fact(led.page, "Fencing token"), token)
             assert.match(yield* fact(led.page, "Last renewal"), /^(just now|\d+ s ago) · \d\d:\d\d:\d\d$/)
             assert.match(yield* fact(led.page, "Stops leading"), /^(in \d s|now), unless it renews the lease$/)
+            assert.strictEqual(yield* fact(led.page, "Leader"), "this gateway")
             assert.strictEqual(yield* textOf(waits.page, "#state-word"), "Standing by")
             assert.match(yield* textOf(waits.page, "#state-text"), /^Waits to lead default\. /)
             assert.strictEqual(yield* fact(waits.page, "This gateway"), "stands by")
-            yield* sees(led.page, `#neighbours li:has-text("${two.configPath}") .word`, "standby")
+            yield* sees(led.page, `#neighbours li:has-text("${two.configPath}") .word`, "standing by")
             for (const { complaints, page } of [led, waits]) {
               assert.isFalse(yield* StatusPages.isWiderThanScreen(page), name)
               assert.deepStrictEqual(yield* StatusPages.brokenRules(page), [], name)
@@ -74,6 +75,7 @@ unless(skipped).describe("the status page of gateways with a lease", () => {
         yield* isIn(led.page, "ended")
         yield* sees(led.page, "#state-text", "because it has lost its leadership")
         yield* isIn(waits.page, "listening")
+        yield* StatusPages.unfold(waits.page)
         assert.deepStrictEqual((yield* textsOf(waits.page, "#history .what")).slice(0, 3), [
           "Leads",
           "Listening",

@@ -1,6 +1,7 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Browser } from "playwright-core"
@@ -59,17 +60,20 @@ describe("the status page", () => {
           yield* Effect.scoped(Effect.gen(function*() {
             const { complaints, origins, page } = yield* openPage(site, screen)
             yield* sees(page, "#neighbours-section")
-            assert.strictEqual(yield* textOf(page, "#profile"), "blue")
-            assert.strictEqual(yield* textOf(page, "h1"), `127.0.0.1:${site.port}`)
-            assert.strictEqual(yield* fact(page, "Address"), `ws://127.0.0.1:${site.port}`)
-            assert.strictEqual(yield* fact(page, "Process"), `pid ${gateway.pid}`)
+            assert.strictEqual(yield* textOf(page, "h1"), `blue@${Os.hostname()}`)
+            assert.strictEqual(
+              yield* textOf(page, "#place"),
+              `user ${Os.userInfo().username} · pid ${gateway.pid} · Node ${process.versions.node}`
+            )
+            assert.strictEqual(yield* textOf(page, "#state-text"), `Serving on ws://127.0.0.1:${site.port}.`)
+            yield* StatusPages.unfold(page)
             assert.strictEqual(yield* fact(page, "Instance"), record.instanceId)
             assert.strictEqual(yield* fact(page, "Config"), site.configPath)
             assert.strictEqual(yield* fact(page, "State directory"), site.stateDir)
-            assert.strictEqual(yield* fact(page, "File"), Gateways.configLock(site))
+            assert.strictEqual(yield* fact(page, "Lock file"), Gateways.configLock(site))
             assert.match(yield* fact(page, "Enforced by"), Program.kernelLocks ? /^kernel lock$/ : /record only/)
             assert.match(yield* fact(page, "Held since"), / · \d\d:\d\d:\d\d$/)
-            assert.strictEqual(yield* fact(page, "Started by"), "no supervisor")
+            assert.strictEqual(yield* fact(page, "Supervisor"), "none")
             assert.notStrictEqual(yield* fact(page, "Reason"), "")
             assert.deepStrictEqual(yield* textsOf(page, "#history .what"), [
               "Listening",
@@ -78,7 +82,12 @@ describe("the status page", () => {
             ])
             assert.match(yield* textOf(page, "#uptime"), /^\d+ (s|min)$/)
             assert.isAtLeast(Number(yield* textOf(page, "#connections")), 1)
-            assert.match(yield* Effect.promise(() => page.title()), /^Listening · blue 127\.0\.0\.1:\d+ · gateway$/)
+            assert.match(yield* Effect.promise(() => page.title()), /^Listening · blue@/)
+            const typed = yield* textsOf(page, "#commands code")
+            assert.lengthOf(typed, 3)
+            assert.isTrue(
+              typed.every((command) => command.includes(`--config ${site.configPath} --state-dir ${site.stateDir}`))
+            )
 
             Browsers.assertPicture(yield* Effect.promise(() => page.screenshot()), screen.viewport.width)
             assert.isFalse(yield* isWiderThanScreen(page), name)
@@ -113,6 +122,7 @@ describe("the status page", () => {
         yield* isIn(page, "draining")
         yield* sees(page, "#state-text", "because it was asked to stop. Waiting for 1 connection.")
         assert.strictEqual(yield* textOf(page, "#state-word"), "Draining")
+        yield* StatusPages.unfold(page)
         assert.deepStrictEqual((yield* textsOf(page, "#history .what")).slice(0, 2), ["Draining", "Listening"])
         assert.deepStrictEqual(yield* brokenRules(page), [])
         assert.deepStrictEqual(complaints(), [])
@@ -126,7 +136,7 @@ describe("the status page", () => {
 
         const second = yield* Gateways.startListening(site)
         yield* isIn(page, "listening")
-        assert.strictEqual(yield* fact(page, "Process"), `pid ${second.pid}`)
+        yield* sees(page, "#place", `pid ${second.pid}`)
         // The browser logs each connection that failed while no gateway listened. The page itself must log nothing.
         for (const complaint of complaints()) assert.match(complaint, /ERR_CONNECTION_(REFUSED|RESET)/)
       })
@@ -153,6 +163,7 @@ describe("the status page", () => {
 
       yield* Gateways.startListening(site)
       yield* isIn(page, "listening")
+      yield* StatusPages.unfold(page)
       yield* sees(page, "#history li", "Reclaimed a stale lock")
       yield* sees(page, "#history .detail", `left by pid ${first.pid} since `)
     }))
@@ -181,8 +192,8 @@ describe("the status page", () => {
         yield* sees(page, "#neighbours li", profile)
         const card = page.locator("#neighbours li", { hasText: profile })
         const text = yield* Effect.promise(() => card.innerText())
-        assert.include(text, "running")
-        assert.include(text, `pid ${neighbour.pid}`)
+        assert.include(text, `127.0.0.1:${other.port}`)
+        assert.isDefined(neighbour.pid)
         assert.include(text, otherConfig)
         assert.strictEqual(
           yield* Effect.promise(() => card.locator("a").getAttribute("href")),
@@ -194,7 +205,8 @@ describe("the status page", () => {
 
         // The second gateway's own page also shows its config path as text and not as markup.
         yield* Effect.promise(() => card.locator("a").click())
-        yield* sees(page, "h1", `127.0.0.1:${other.port}`)
+        yield* sees(page, "#state-text", `127.0.0.1:${other.port}`)
+        yield* StatusPages.unfold(page)
         assert.strictEqual(yield* fact(page, "Config"), otherConfig)
         assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
         assert.deepStrictEqual(complaints(), [])
@@ -257,7 +269,7 @@ describe("the status page", () => {
       const site = yield* Gateways.newSite
       const token = "a-token-of-more-than-32-characters/+="
       yield* Gateways.startListening(site, { env: { GATEWAY_TOKEN: token } })
-      const { origins, page } = yield* openPage(site, {}, "refused")
+      const { origins, page } = yield* openPage(site, {}, "token")
       const type = (text: string) =>
         Effect.promise(async () => {
           await page.keyboard.insertText(text)
@@ -267,16 +279,22 @@ describe("the status page", () => {
       assert.strictEqual(yield* Effect.promise(() => page.locator(":focus").getAttribute("id")), "token")
       assert.strictEqual(yield* Effect.promise(() => page.locator("#token").getAttribute("type")), "password")
       assert.isFalse(yield* Effect.promise(() => page.locator("#facts").isVisible()))
+      assert.isFalse(yield* Effect.promise(() => page.locator(".state").isVisible()))
+      assert.strictEqual(yield* textOf(page, "#token-error"), "")
       assert.deepStrictEqual(yield* brokenRules(page), [])
 
       yield* type("another-token-of-more-than-32-characters")
-      yield* isIn(page, "refused")
+      yield* sees(page, "#token-error", "This token was not accepted.")
+      assert.strictEqual(yield* Effect.promise(() => page.locator("#token").getAttribute("aria-invalid")), "true")
+      assert.deepStrictEqual(yield* brokenRules(page), [])
       yield* sees(page, "#token-form:not([hidden])")
 
       yield* Effect.promise(() => page.locator("#token").focus())
       yield* type(token)
       yield* isIn(page, "listening")
       assert.isFalse(yield* Effect.promise(() => page.locator("#token-form").isVisible()))
+      // A link would get 401, because a browser sends no token with it.
+      assert.notInclude(yield* textsOf(page, "#links a"), "Metrics")
 
       yield* Effect.promise(() => page.reload())
       yield* isIn(page, "listening")
@@ -286,7 +304,7 @@ describe("the status page", () => {
       assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
 
       // The browser keeps the token for the first tab only. So the page in a new tab has no token and is refused.
-      yield* openPage(site, {}, "refused")
+      yield* openPage(site, {}, "token")
     }))
 })
 

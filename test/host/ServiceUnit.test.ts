@@ -40,11 +40,15 @@ describe("ServiceCommands.make", () => {
   it("is systemctl with the unit that was found, and with none without one", () => {
     assert.deepStrictEqual(make({ supervisor: "systemd", unit: { name: "a.service", scope: "system" } }), {
       status: "systemctl status a.service",
-      stop: "systemctl stop a.service"
+      stop: "systemctl stop a.service",
+      restart: "systemctl restart a.service",
+      logs: "journalctl -e -u a.service"
     })
     assert.deepStrictEqual(make({ supervisor: "systemd", unit: { name: "a\\x2db.service", scope: "user" } }), {
       status: "systemctl --user status 'a\\x2db.service'",
-      stop: "systemctl --user stop 'a\\x2db.service'"
+      stop: "systemctl --user stop 'a\\x2db.service'",
+      restart: "systemctl --user restart 'a\\x2db.service'",
+      logs: "journalctl --user -e -u 'a\\x2db.service'"
     })
     assert.isUndefined(make({ supervisor: "systemd", profile: "blue" }))
   })
@@ -53,11 +57,14 @@ describe("ServiceCommands.make", () => {
     assert.deepStrictEqual(make({ supervisor: "launchd", profile: "blue" }), {
       status: "launchctl print gui/$(id -u)/dev.gateway-lock.blue || launchctl print system/dev.gateway-lock.blue",
       stop:
-        "launchctl bootout gui/$(id -u)/dev.gateway-lock.blue || sudo launchctl bootout system/dev.gateway-lock.blue"
+        "launchctl bootout gui/$(id -u)/dev.gateway-lock.blue || sudo launchctl bootout system/dev.gateway-lock.blue",
+      restart:
+        "launchctl kickstart -k gui/$(id -u)/dev.gateway-lock.blue || sudo launchctl kickstart -k system/dev.gateway-lock.blue"
     })
     assert.deepStrictEqual(make({ supervisor: "schtasks", profile: "blue" }), {
       status: "schtasks /Query /V /FO LIST /TN \\gateway-lock\\blue",
-      stop: "schtasks /End /TN \\gateway-lock\\blue"
+      stop: "schtasks /End /TN \\gateway-lock\\blue",
+      restart: "schtasks /End /TN \\gateway-lock\\blue; schtasks /Run /TN \\gateway-lock\\blue"
     })
     assert.isUndefined(make({ supervisor: "launchd" }))
   })

@@ -3,7 +3,10 @@ import { assert, describe } from "@effect/vitest"
 import { DateTime, Deferred, Duration, Effect, Layer, Option, Queue, Ref, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
+import * as Activity from "../../src/page/Activity.ts"
+import * as Monitor from "../../src/page/Monitor.ts"
 import * as Neighbours from "../../src/page/Neighbours.ts"
+import type { RunLog } from "../../src/page/RunLog.ts"
 import * as StatusFeed from "../../src/page/StatusFeed.ts"
 import { type Neighbour, StatusFrame } from "../../src/page/StatusFrame.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
@@ -23,7 +26,11 @@ const app = (word: Effect.Effect<void>) =>
 
 const spawn = (
   host: SimulatedHost.SimulatedHost,
-  options: { readonly word?: Effect.Effect<void>; readonly look?: Effect.Effect<ReadonlyArray<Neighbour>> } = {}
+  options: {
+    readonly word?: Effect.Effect<void>
+    readonly look?: Effect.Effect<ReadonlyArray<Neighbour>>
+    readonly monitor?: Monitor.Monitoring
+  } = {}
 ) =>
   host.spawn(Gateway.launch(
     app(options.word ?? Effect.void).pipe(
@@ -33,7 +40,8 @@ const spawn = (
           Neighbours.Neighbours,
           Option.fromNullable(options.look)
         )
-      )
+      ),
+      Layer.provide(Layer.succeed(Monitor.Monitor, Option.fromNullable(options.monitor)))
     )
   )).pipe(Effect.tap(() => host.settle))
 
@@ -229,4 +237,151 @@ describe("while nobody watches a gateway", () => {
         assert.strictEqual(yield* Ref.get(looks), 2)
       })
   )
+})
+
+/** A `Monitor` whose log of runs is a list of words. */
+const makeMonitor = Effect.gen(function*() {
+  const written = yield* Ref.make<ReadonlyArray<string>>([])
+  const write = (word: string) => Ref.update(written, (before) => [...before, word])
+  const log: RunLog = {
+    started: ({ tookOver }) => write(tookOver === true ? "took over" : "started"),
+    note: ({ kind, reason }) => write(`${kind} ${reason ?? ""}`.trim()),
+    touch: write("touched"),
+    runs: Effect.succeed([{ startedAt: DateTime.unsafeMake(0), ending: "running" }])
+  }
+  const monitor: Monitor.Monitoring = {
+    place: Effect.succeed({ hostName: "web-01", user: "deploy", nodeVersion: "v20.0.0" }),
+    memory: Effect.succeed(50_000_000),
+    commands: ({ profile }) => Effect.succeed([{ purpose: "stop", command: `stop ${profile}` }]),
+    runLog: () => Effect.succeed(log)
+  }
+  return { monitor, written: Ref.get(written) }
+})
+
+describe("a gateway with a monitor", () => {
+  simulated("shows the last ten minutes to whoever comes later, and no more", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const { monitor } = yield* makeMonitor
+      yield* spawn(host, { monitor })
+      yield* TestClock.adjust("12 seconds")
+      yield* host.ports.get(address, "/healthz")
+      yield* host.ports.get(address, "/healthz")
+      yield* TestClock.adjust("3 seconds")
+      const socket = yield* connect(host)
+      yield* socket.send(watch)
+      const [first] = yield* statusesOf(host, socket)
+      assert.deepStrictEqual(first?.activity, {
+        interval: Duration.seconds(5),
+        until: DateTime.unsafeMake("1970-01-01T00:00:15.000Z"),
+        connections: [0, 0, 0],
+        memoryBytes: [50_000_000, 50_000_000, 50_000_000],
+        lagMs: [0, 0, 0],
+        requests: [0, 0, 2]
+      })
+      assert.deepInclude(first?.instance, { hostName: "web-01", user: "deploy", nodeVersion: "v20.0.0" })
+      assert.deepStrictEqual(first?.commands, [{ purpose: "stop", command: "stop blue" }])
+      assert.deepStrictEqual(first?.runs?.map(({ ending }) => ending), ["running"])
+      for (let minute = 0; minute < 12; minute += 1) yield* TestClock.adjust("1 minute")
+      const last = (yield* statusesOf(host, socket)).at(-1)?.activity
+      assert.lengthOf(last?.connections ?? [], Activity.size)
+      assert.lengthOf(last?.requests ?? [], Activity.size)
+      assert.strictEqual(last?.connections.at(-1), 1)
+    }))
+
+  simulated(
+    "writes that it listens, that it lives, and that it stopped and why, while it holds the lock",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const { monitor, written } = yield* makeMonitor
+        const gateway = yield* spawn(host, { monitor })
+        assert.deepStrictEqual(yield* written, [])
+        yield* TestClock.adjust("61 seconds")
+        assert.deepStrictEqual(yield* written, ["started", "touched"])
+        yield* gateway.interrupt
+        yield* gateway.gone
+        assert.deepStrictEqual(yield* written, ["started", "touched", "stopped stopped"])
+      })
+  )
+
+  simulated(
+    "writes that it took over after a crash, and nothing of a run that ended at once",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const { monitor, written } = yield* makeMonitor
+        const short = yield* spawn(host, { monitor })
+        yield* short.interrupt
+        yield* short.gone
+        assert.deepStrictEqual(yield* written, [])
+        const first = yield* spawn(host, { monitor })
+        yield* first.kill
+        yield* spawn(host, { monitor })
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual((yield* written).slice(-1), ["took over"])
+      })
+  )
+
+  simulated("stops in time even if the end of its run cannot be written", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const { monitor } = yield* makeMonitor
+      const hanging: Monitor.Monitoring = {
+        ...monitor,
+        runLog: () =>
+          Effect.succeed({
+            started: () => Effect.void,
+            note: () => Effect.never,
+            touch: Effect.void,
+            runs: Effect.succeed([])
+          })
+      }
+      const gateway = yield* spawn(host, { monitor: hanging })
+      yield* TestClock.adjust("1 second")
+      yield* gateway.interrupt
+      yield* TestClock.adjust("1 second")
+      yield* gateway.gone
+    }))
+})
+
+describe("clients that come and go", () => {
+  simulated("cannot make the gateway search more often", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const looks = yield* Ref.make(0)
+      const look = Ref.update(looks, (n) => n + 1).pipe(Effect.zipRight(Effect.sleep("1 second")), Effect.as([]))
+      yield* spawn(host, { look })
+      for (let client = 0; client < 40; client += 1) {
+        const socket = yield* connect(host)
+        yield* socket.send(watch)
+        yield* TestClock.adjust("250 millis")
+        yield* host.settle
+        yield* socket.close
+        yield* host.settle
+      }
+      // Ten seconds in which each client stayed for a quarter of a second.
+      assert.isAtMost(yield* Ref.get(looks), 3)
+      assert.isAtLeast(yield* Ref.get(looks), 2)
+    }))
+
+  simulated("each get a current frame at once, then all the same frames", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      yield* spawn(host)
+      const sockets = [yield* connect(host)]
+      yield* sockets[0]?.send(watch) ?? Effect.void
+      for (let client = 1; client < 5; client += 1) {
+        yield* TestClock.adjust("1 second")
+        const socket = yield* connect(host)
+        yield* socket.send(watch)
+        sockets.push(socket)
+        const [own] = yield* statusesOf(host, socket)
+        assert.deepInclude(own, { connections: client + 1, watching: client + 1 })
+        assert.deepStrictEqual(own?.instance.uptime, Duration.seconds(client))
+      }
+      yield* TestClock.adjust("1 second")
+      const frames = yield* Effect.forEach(sockets, (socket) => framesOf(host, socket))
+      assert.strictEqual(new Set(frames.map((all) => all.at(-1))).size, 1)
+    }))
 })

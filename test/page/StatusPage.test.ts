@@ -156,6 +156,12 @@ describe("the policy of the page", () => {
   })
 })
 
+describe("the document of the page", () => {
+  it("is small", () => {
+    assert.isBelow(Buffer.byteLength(StatusPage.html({ controlPath: "/control", metricsPath: "/metrics" })), 60_000)
+  })
+})
+
 describe("the script of the page", () => {
   it("sets text, and never markup", () => {
     assert.notMatch(script, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|new Function/)

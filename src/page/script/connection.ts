@@ -61,13 +61,13 @@ export const connection = String.raw`
     } else if (frame.type === "status" && "version" in frame && frame.version === 1) {
       status = /** @type {Status} */ (/** @type {unknown} */ (frame));
       statusAt = heardAt;
-      live = true;
+      setLive(true);
       attempt = 0;
       retryAt = undefined;
       gatewayZero = Date.parse(status.now) - statusAt;
       element("retry").hidden = true;
       element("token-form").hidden = true;
-      showStatus(status);
+      showStatus(status, token !== "");
       const { connections, instance, lease, phase, shutdownReason, watching } = status;
       const waiting = Math.max(0, connections - watching);
       if (phase === "draining") {
@@ -77,7 +77,9 @@ export const connection = String.raw`
             + (waiting === 0 ? "No connections are left." : "Waiting for " + waiting + (waiting === 1 ? " connection." : " connections."))
         );
       } else if (phase === "listening" && lease !== undefined && lease.state === "standby") {
-        setState("standby", "Waits to lead " + lease.name + ". Until then, another host may lead, and requests to an app get 503.");
+        const { leader } = status;
+        const leads = leader === undefined ? "another gateway may lead" : (leader.hostName ?? leader.url ?? "another gateway") + " leads";
+        setState("standby", "Waits to lead " + lease.name + ". Until then, " + leads + ", and requests to an app get 503.");
       } else if (phase === "listening") {
         const role = lease !== undefined && lease.state === "leader" ? ", and leads " + lease.name : "";
         setState("listening", "Serving on ws://" + authority(instance.host, instance.port) + role + ".");
@@ -97,12 +99,18 @@ export const connection = String.raw`
    */
   const refused = (again, forToken) => {
     if (!again) return open(true);
-    setState(
-      "refused",
-      forToken
-        ? token === "" ? "This gateway requires an access token." : "This gateway did not accept the access token."
-        : "The gateway answers, but refuses the WebSocket of this page. It may require an access token, or have reached its limit of WebSockets."
-    );
+    const isWrong = forToken && token !== "";
+    if (forToken) {
+      setState("token", "This gateway asks for its access token.");
+      if (status === undefined) setText(element("name"), "Gateway at " + location.host);
+    } else {
+      setState(
+        "refused",
+        "The gateway answers, but refuses the WebSocket of this page. It may require an access token, or have reached its limit of WebSockets."
+      );
+    }
+    setText(element("token-error"), isWrong ? "This token was not accepted." : "");
+    element("token").setAttribute("aria-invalid", String(isWrong));
     const form = element("token-form");
     if (form.hidden) {
       form.hidden = false;
@@ -126,7 +134,7 @@ export const connection = String.raw`
   /** @param {boolean} wasOpen @param {boolean} again */
   const closed = async (wasOpen, again) => {
     socket = undefined;
-    live = false;
+    setLive(false);
     const status = wasOpen ? undefined : await answer();
     // A new connection attempt began during the HTTP request, for example by the button.
     if (socket !== undefined) return;

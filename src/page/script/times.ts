@@ -17,8 +17,8 @@ export const times = String.raw`
     const days = Math.floor(hours / 24);
     if (seconds < 60) return seconds + " s";
     if (minutes < 60) return minutes + " min";
-    if (hours < 48) return hours + " h " + (minutes % 60) + " min";
-    return days + " days " + (hours % 24) + " h";
+    if (hours < 48) return hours + " h" + (minutes % 60 === 0 ? "" : " " + minutes % 60 + " min");
+    return days + " days" + (hours % 24 === 0 ? "" : " " + hours % 24 + " h");
   };
   /** @param {number} ms */
   const ago = (ms) => ms < 2000 ? "just now" : span(ms) + " ago";

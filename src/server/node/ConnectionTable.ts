@@ -55,6 +55,10 @@ export interface ConnectionTable {
   readonly size: () => number
   /** `size` as an effect. */
   readonly connections: Effect.Effect<number>
+  /** Counts a request. */
+  readonly countRequest: () => void
+  /** The number of requests since the bind. */
+  readonly requests: Effect.Effect<number>
   /**
    * The number of open connections except those of viewers (clients that have sent `watch`). A drain waits until this number is
    * 0, so it does not wait for viewers.
@@ -136,7 +140,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
     const labels = yield* Effect.metricLabels
     const idle = yield* Deferred.make<void>()
     const open = new Map<Net.Socket, Connection>()
-    let [isStopping, isStopped, viewing] = [false, false, 0]
+    let [isStopping, isStopped, viewing, requests] = [false, false, 0, 0]
 
     const pending = () => open.size - viewing
     const finishIfIdle = () => {
@@ -184,6 +188,10 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       get: (socket) => open.get(socket),
       size: () => open.size,
       connections: Effect.sync(() => open.size),
+      countRequest: () => {
+        requests += 1
+      },
+      requests: Effect.sync(() => requests),
       pending: Effect.sync(pending),
       idle: Deferred.await(idle),
       startViewing: (connection) => {

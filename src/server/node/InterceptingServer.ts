@@ -161,6 +161,7 @@ const makeAnswerRequest = (
   // The request is ignored if its connection has already ended, or if an earlier request on it was refused.
   if (connection === undefined || connection.refused) return
   if (isFull(connection, limits)) return request.socket.destroy()
+  table.countRequest()
   UpgradeRequests.keepRest(request)
   connection.responses.push(response)
   connection.latest = response

@@ -179,6 +179,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       closeControlSockets: (frame, code, reason) => Effect.sync(() => controlSockets.close(frame, code, reason)),
       dismissViewers: controlSockets.dismissViewers,
       connections: table.connections,
+      requests: table.requests,
       pending: table.pending,
       idle: table.idle,
       destroyConnections

@@ -10,6 +10,7 @@ import { idleSockets } from "./sockets.ts"
 import { crowd, loaded, refusedStart, version } from "./starts.ts"
 import { takeover } from "./takeover.ts"
 import { throughput } from "./throughput.ts"
+import { viewers } from "./viewers.ts"
 import { wrapping } from "./wrapping.ts"
 
 /** The experiments. The key is the name that the progress line shows. */
@@ -22,6 +23,7 @@ export const experiments: Readonly<Record<string, Experiment>> = {
   "lock and unlock": locking,
   "requests per second": throughput,
   "idle WebSockets": idleSockets,
+  "open status pages": viewers,
   "lease": lease,
   "a command under the lock": wrapping,
   "the least that the program does": version

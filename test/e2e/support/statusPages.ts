@@ -25,6 +25,9 @@ export const open = (
 
 export const textsOf = (page: Page, selector: string) => Effect.promise(() => page.locator(selector).allInnerTexts())
 
+/** Opens the details. */
+export const unfold = (page: Page) => Effect.promise(() => page.locator("summary").click())
+
 /** The value that the list of facts shows for a label. */
 export const fact = (page: Page, label: string) =>
   Browsers.textOf(page, `xpath=//dl[contains(@class,"facts")]/div[dt[.="${label}"]]/dd`)
