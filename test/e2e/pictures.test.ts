@@ -116,8 +116,8 @@ describe("the picture of the status page", () => {
 
 describe("the picture of gateway status", () => {
   it("shows what the program prints", () => {
-    const flags = new Map([["profile", "blue"]])
-    const text = StatusReport.toText(running, flags, running.asOf.epochMillis, { colors: true }, "linux")
+    const asked = { flags: new Map([["profile", "blue"]]), isLeased: false }
+    const text = StatusReport.toText(running, asked, running.asOf.epochMillis, { colors: true }, "linux")
     const drawn = Terminal.draw("gateway status --profile blue", text)
     if (remake) Fs.writeFileSync(terminal, drawn)
     assert.strictEqual(drawn, Fs.readFileSync(terminal, "utf8"), "the output has changed: npm run pictures")
