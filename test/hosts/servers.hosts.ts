@@ -182,7 +182,11 @@ describe("twenty candidates", () => {
           discard: true
         }))
         yield* Effect.raceFirst(
-          Effect.raceFirst(Fiber.join(all), journal.until("100 releases", () => journal.terms.length > 100)),
+          // A slow machine may not reach the hundred, so this wait must not end before the other one.
+          Effect.raceFirst(
+            Fiber.join(all),
+            journal.until("100 releases", () => journal.terms.length > 100, "3 minutes")
+          ),
           Effect.sleep("90 seconds")
         )
         yield* Fiber.interrupt(all)

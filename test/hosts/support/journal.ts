@@ -3,7 +3,7 @@
  * clock, which all hosts share because they are namespaces of one machine.
  */
 import { assert } from "@effect/vitest"
-import { Cause, Effect, type Scope } from "effect"
+import { Cause, type Duration, Effect, type Scope } from "effect"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
@@ -28,8 +28,12 @@ export interface Journal {
   readonly lines: ReadonlyArray<string>
   /** Sends a line to each process that is connected. */
   readonly tell: (line: string) => Effect.Effect<void>
-  /** Waits until the journal is as a condition says. The effect dies after a minute. */
-  readonly until: <A>(what: string, condition: () => A | false | undefined) => Effect.Effect<A>
+  /** Waits until the journal is as a condition says. The effect dies after `limit`, by default a minute. */
+  readonly until: <A>(
+    what: string,
+    condition: () => A | false | undefined,
+    limit?: Duration.DurationInput
+  ) => Effect.Effect<A>
   /** Waits until a host acts, with a token that is higher than all before. */
   readonly acts: (host: string) => Effect.Effect<Term>
   /** Asserts that no two terms overlap and that their tokens grow. */
@@ -96,7 +100,11 @@ export const open: Effect.Effect<Journal, never, Scope.Scope> = Effect.gen(funct
         server.close(() => resume(Effect.void))
       })
   )
-  const until = <A>(what: string, condition: () => A | false | undefined): Effect.Effect<A> =>
+  const until = <A>(
+    what: string,
+    condition: () => A | false | undefined,
+    limit: Duration.DurationInput = "1 minute"
+  ): Effect.Effect<A> =>
     Effect.async<A>((resume) => {
       const look = () => {
         const found = condition()
@@ -108,7 +116,7 @@ export const open: Effect.Effect<Journal, never, Scope.Scope> = Effect.gen(funct
       look()
       return Effect.sync(() => waiters.delete(look))
     }).pipe(Effect.timeoutFailCause({
-      duration: "1 minute",
+      duration: limit,
       onTimeout: () =>
         Cause.die(new Error(`waited in vain: ${what}; terms: ${terms.map(({ host, token }) => `${host} ${token}`)}`))
     }))
