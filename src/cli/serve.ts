@@ -2,9 +2,11 @@
  * Serves the routes of the program. This module is loaded after the lock is acquired, so that a start that does not get the
  * lock does not load it.
  */
+import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
+import type { RouteNotFound } from "@effect/platform/HttpServerError"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -15,10 +17,10 @@ import type * as Redacted from "effect/Redacted"
 import { isWildcard } from "../Address.ts"
 import * as Gateway from "../gateway/GatewayInstance.ts"
 import * as PortOwners from "../host/PortOwners.ts"
+import { memoized } from "../internal/memoized.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import * as Monitor from "../page/Monitor.ts"
 import * as Neighbours from "../page/Neighbours.ts"
-import * as StatusPage from "../page/StatusPage.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as BadPorts from "../server/BadPorts.ts"
@@ -55,13 +57,19 @@ const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metric
  * A request for another path is answered with 404 here. If it failed with `RouteNotFound` instead, the error would be
  * logged with the URL, which might contain a token.
  */
-const routes = HttpRouter.empty.pipe(
-  HttpRouter.get("/", StatusPage.make({ metricsPath })),
-  HttpRouter.get(
-    metricsPath,
-    Effect.flatMap(Gateway.Gateway, ({ authorized }) => authorized(PrometheusMetrics.app))
-  ),
-  Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
+const routesWith = (page: Effect.Effect<HttpApp.Default<RouteNotFound>>) =>
+  HttpRouter.empty.pipe(
+    HttpRouter.get("/", Effect.flatten(page)),
+    HttpRouter.get(
+      metricsPath,
+      Effect.flatMap(Gateway.Gateway, ({ authorized }) => authorized(PrometheusMetrics.app))
+    ),
+    Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
+  )
+
+/** The status page. It is loaded when it is asked for, or once `Monitor` is. */
+const statusPage = memoized(
+  Effect.map(Effect.promise(() => import("../page/StatusPage.ts")), ({ make }) => make({ metricsPath }))
 )
 
 /**
@@ -169,8 +177,9 @@ export const serve = (config: GatewayConfig, options: ServeOptions) =>
   Effect.gen(function*() {
     const context = yield* machine
     const { context: gateway, lead } = yield* Effect.provide(bind(config, options), context)
-    yield* Effect.zipRight(detachSpan(HttpServer.serveEffect(routes)), announce(config, options)).pipe(
-      Effect.provide(Context.merge(context, gateway))
-    )
+    yield* Effect.zipRight(detachSpan(HttpServer.serveEffect(routesWith(yield* statusPage))), announce(config, options))
+      .pipe(
+        Effect.provide(Context.merge(context, gateway))
+      )
     return lead
   }).pipe(HttpMiddleware.withTracerDisabledWhenEffect(hasNoSpan))

@@ -33,7 +33,7 @@ export interface Observer {
  * The start of a run is written after this time, so that the work for it comes after the first answers. A run that ends before is
  * not written.
  */
-const startDelay = Duration.millis(100)
+const startDelay = Duration.seconds(1)
 
 /** The time between two signs of life in the file with the runs. A crash is dated by the last one. */
 const touchInterval = Duration.minutes(1)

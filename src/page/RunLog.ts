@@ -108,59 +108,82 @@ export interface RunLog {
 /** The path of the file beside a lock file. */
 export const pathBeside = (lockPath: string): string => lockPath.replace(/\.lock$/, "") + ".runs"
 
+/** Writes a failure to the log, and goes on without a result. */
+const quietly = (path: string) => <A>(self: Effect.Effect<A, PlatformError>): Effect.Effect<Option.Option<A>> =>
+  Effect.asSome(self).pipe(
+    Effect.catchAll((error) =>
+      Effect.as(Effect.logDebug(`the runs in ${path}: ${describePlatformError(error)}`), Option.none())
+    )
+  )
+
+const writeTo = (fs: FileSystem.FileSystem, path: string, flag: "a" | "w", text: string) =>
+  Effect.scoped(
+    Effect.flatMap(fs.open(path, { flag, mode: 0o600 }), (file) => file.writeAll(new TextEncoder().encode(text)))
+  )
+
+/** The file with the events of all runs. No effect fails. */
+const fileAt = (fs: FileSystem.FileSystem, path: string) => {
+  const attempt = quietly(path)
+  /** `None` if there is no file that can be used. */
+  const look = attempt(
+    fs.stat(path).pipe(
+      Effect.map(Option.some),
+      Effect.catchIf(isNotFound, () => Effect.succeedNone)
+    )
+  ).pipe(Effect.map(Option.flatten))
+
+  const read = Effect.gen(function*() {
+    const seen = yield* look
+    if (Option.isNone(seen)) return []
+    if (seen.value.type !== "File" || Number(seen.value.size) > readableBytes) {
+      yield* Effect.logDebug(`the runs in ${path} are not read: ${seen.value.type}, ${seen.value.size} bytes`)
+      return []
+    }
+    return Option.match(yield* attempt(fs.readFileString(path)), { onNone: () => [], onSome: parse })
+  })
+
+  const append = (event: RunEvent, isAfterTear: boolean) =>
+    writeTo(fs, path, "a", `${isAfterTear ? "\n" : ""}${encode(event)}\n`)
+
+  /** Written beside the file and renamed, so that a crash leaves the old file or the new one. */
+  const replace = (events: ReadonlyArray<RunEvent>) =>
+    Effect.zipRight(
+      writeTo(fs, `${path}.new`, "w", events.map((event) => `${encode(event)}\n`).join("")),
+      fs.rename(`${path}.new`, path)
+    )
+
+  return {
+    look,
+    read,
+    append: (event: RunEvent) => attempt(append(event, false)),
+    /** Appends the first event of a run to a file of this size. A file that has become too long keeps its last events. */
+    begin: (event: RunEvent, size: number) =>
+      attempt(
+        size <= maxBytes
+          ? append(event, size > 0)
+          : Effect.flatMap(read, (events) => replace([...events.slice(-keptEvents), event]))
+      ),
+    touch: Effect.flatMap(
+      Clock.currentTimeMillis,
+      (now) => attempt(fs.utimes(path, now / 1000, now / 1000))
+    )
+  }
+}
+
 /** Makes the log of this run. */
 export const make = (
   lockPath: string,
   instanceId: string
 ): Effect.Effect<RunLog, never, FileSystem.FileSystem> =>
   Effect.map(FileSystem.FileSystem, (fs) => {
-    const path = pathBeside(lockPath)
+    const file = fileAt(fs, pathBeside(lockPath))
     // What happened to this run is known even if the file cannot be written.
     const own: Array<RunEvent> = []
     let isUsable = false
-
-    const quietly = <A>(self: Effect.Effect<A, PlatformError>): Effect.Effect<Option.Option<A>> =>
-      Effect.asSome(self).pipe(
-        Effect.catchAll((error) =>
-          Effect.as(Effect.logDebug(`the runs in ${path}: ${describePlatformError(error)}`), Option.none())
-        )
-      )
-
-    /** `None` if there is no file that can be used. */
-    const look = quietly(
-      fs.stat(path).pipe(
-        Effect.map(Option.some),
-        Effect.catchIf(isNotFound, () => Effect.succeedNone)
-      )
-    ).pipe(Effect.map(Option.flatten))
-
-    const read = Effect.gen(function*() {
-      const seen = yield* look
-      if (Option.isNone(seen)) return []
-      if (seen.value.type !== "File" || Number(seen.value.size) > readableBytes) {
-        yield* Effect.logDebug(`the runs in ${path} are not read: ${seen.value.type}, ${seen.value.size} bytes`)
-        return []
-      }
-      return Option.match(yield* quietly(fs.readFileString(path)), { onNone: () => [], onSome: parse })
-    })
-
-    const append = (event: RunEvent, isAfterTear: boolean) =>
-      Effect.scoped(Effect.gen(function*() {
-        const file = yield* fs.open(path, { flag: "a", mode: 0o600 })
-        yield* file.writeAll(new TextEncoder().encode(`${isAfterTear ? "\n" : ""}${encode(event)}\n`))
-      }))
-
-    /** Written beside the file and renamed, so that a crash leaves the old file or the new one. */
-    const replace = (events: ReadonlyArray<RunEvent>) =>
-      Effect.scoped(Effect.gen(function*() {
-        const file = yield* fs.open(`${path}.new`, { flag: "w", mode: 0o600 })
-        yield* file.writeAll(new TextEncoder().encode(events.map((event) => `${encode(event)}\n`).join("")))
-      })).pipe(Effect.zipRight(fs.rename(`${path}.new`, path)))
-
     return {
       started: (facts) =>
         Effect.gen(function*() {
-          const seen = yield* look
+          const seen = yield* file.look
           const mtime = Option.flatMap(seen, ({ mtime }) => mtime).pipe(Option.flatMap(DateTime.make))
           const event: RunEvent = {
             at: yield* DateTime.now,
@@ -173,12 +196,7 @@ export const make = (
           // Another kind of file, such as a FIFO, could block the write.
           isUsable = Option.isNone(seen) || seen.value.type === "File"
           if (!isUsable) return
-          const size = Option.match(seen, { onNone: () => 0, onSome: ({ size }) => Number(size) })
-          yield* quietly(
-            size <= maxBytes
-              ? append(event, size > 0)
-              : Effect.flatMap(read, (events) => replace([...events.slice(-keptEvents), event]))
-          )
+          yield* file.begin(event, Option.match(seen, { onNone: () => 0, onSome: ({ size }) => Number(size) }))
         }).pipe(Effect.uninterruptible),
       note: (change) =>
         Effect.gen(function*() {
@@ -186,13 +204,10 @@ export const make = (
           if (own.length === 0) return
           const event: RunEvent = { at: yield* DateTime.now, instanceId, ...change }
           own.push(event)
-          if (isUsable) yield* quietly(append(event, false))
+          if (isUsable) yield* file.append(event)
         }).pipe(Effect.uninterruptible),
-      touch: Effect.flatMap(
-        Clock.currentTimeMillis,
-        (now) => isUsable ? quietly(fs.utimes(path, now / 1000, now / 1000)) : Effect.void
-      ),
-      runs: Effect.map(read, (events) =>
+      touch: Effect.suspend(() => isUsable ? file.touch : Effect.void),
+      runs: Effect.map(file.read, (events) =>
         runsOf([...events.filter((event) => event.instanceId !== instanceId), ...own], instanceId))
     }
   })

@@ -13,7 +13,6 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as RcRef from "effect/RcRef"
 import * as Ref from "effect/Ref"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { fromRecord } from "../inspect/leaseFromRecord.ts"
 import * as Changing from "../internal/changing.ts"
@@ -23,10 +22,11 @@ import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { Lifecycle } from "../server/Lifecycle.ts"
 import type { ControlProtocol, WatchingClient } from "../server/ServerSocket.ts"
 import { version } from "../Version.ts"
+import { encodeFrame } from "./encodeFrame.ts"
 import type { Place } from "./Monitor.ts"
 import { Neighbours } from "./Neighbours.ts"
 import * as Observer from "./Observer.ts"
-import { type Neighbour, StatusFrame } from "./StatusFrame.ts"
+import type { Neighbour, StatusFrame } from "./StatusFrame.ts"
 
 /**
  * Options of the status feed.
@@ -77,8 +77,6 @@ export const lookInterval = Duration.seconds(5)
  * and without such a pause it would keep the CPU busy.
  */
 const lookShare = 20
-
-const encode = Schema.encodeSync(StatusFrame)
 
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
@@ -158,26 +156,14 @@ export interface Feed {
   readonly observe: Observer.Observer["observe"]
 }
 
-/**
- * Makes the feed. All clients share one frame: it is computed and encoded once, however many watch. Only the first frame of a client
- * is its own, because it must be current.
- *
- * @internal
- */
-export const makeFeed = (
-  options: StatusFeedOptions = {}
-): Effect.Effect<Feed, never, LockFile | Lifecycle | Scope.Scope> =>
+/** Returns the function that puts a frame together. */
+const composer = (options: StatusFeedOptions, observer: Observer.Observer) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
     const lifecycle = yield* Lifecycle
-    const observer = yield* Observer.make(options.profile)
-    const search = yield* makeSearch
     const loadedAt = yield* Clock.currentTimeNanos
     const leader = options.leader ?? Effect.succeedNone
-    // The clients are those of one server, so any of them can tell its numbers.
-    const someClient = yield* Ref.make(Option.none<WatchingClient>())
-
-    const compose = (
+    return (
       client: WatchingClient,
       history: StatusFrame["history"],
       neighbours: Sighting
@@ -207,6 +193,24 @@ export const makeFeed = (
           ...(Option.isSome(neighbours) ? { neighbours: neighbours.value } : {})
         }
       })
+  })
+
+/**
+ * Makes the feed. All clients share one frame: it is computed and encoded once, however many watch. Only the first frame of a client
+ * is its own, because it must be current.
+ *
+ * @internal
+ */
+export const makeFeed = (
+  options: StatusFeedOptions = {}
+): Effect.Effect<Feed, never, LockFile | Lifecycle | Scope.Scope> =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const observer = yield* Observer.make(options.profile)
+    const compose = yield* composer(options, observer)
+    const search = yield* makeSearch
+    // The clients are those of one server, so any of them can tell its numbers.
+    const someClient = yield* Ref.make(Option.none<WatchingClient>())
 
     const shared = yield* RcRef.make({
       acquire: Effect.gen(function*() {
@@ -218,7 +222,7 @@ export const makeFeed = (
           const client = yield* Ref.get(someClient)
           if (Option.isNone(client)) return yield* Effect.never
           const frame = yield* compose(client.value, history.value, around.value)
-          yield* latest.update(() => Option.some(JSON.stringify(encode(frame))))
+          yield* latest.update(() => Option.some(encodeFrame(frame)))
           yield* Effect.raceAll([history.outdated, around.outdated, Effect.sleep(heartbeatOf(frame))])
         }).pipe(Effect.forever, Effect.interruptible, Effect.forkScoped)
         return { latest, computing }
@@ -233,7 +237,7 @@ export const makeFeed = (
         if (Option.isSome(current.value)) {
           const { value: history } = yield* lock.history
           const { value: around } = yield* search.seen
-          yield* client.push(JSON.stringify(encode(yield* compose(client, history, around))))
+          yield* client.push(encodeFrame(yield* compose(client, history, around)))
         }
         const follow = Effect.gen(function*() {
           yield* current.outdated

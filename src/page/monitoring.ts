@@ -10,6 +10,9 @@ import type { Place } from "./Monitor.ts"
 
 export * as RunLog from "./RunLog.ts"
 
+// Loaded here for the first browser, so that an upgrade that replaces the program's files meanwhile does not matter.
+import "./StatusPage.ts"
+
 /** A user without an entry in the user database has no name (getpwuid_r(3)). */
 const userName = (): string | undefined => {
   try {

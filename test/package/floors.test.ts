@@ -21,8 +21,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["leader", "ready"],
   ["server"],
   ["inspect", "supervisor"],
-  ["settings", "page"],
-  ["stop", "doctor", "exec", "report"],
+  ["settings"],
+  ["page", "stop", "doctor", "exec", "report"],
   ["Gateway.ts", "gateway"],
   ["cli", "testing", "promise.ts", "promise", "index.ts", "main.ts"]
 ]

@@ -1,6 +1,6 @@
 /**
  * A start without a lease must cost as much as if the program had no lease. So it loads no module of a lease, except those that the
- * table of settings needs.
+ * table of settings and the advice in an error report need.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
@@ -19,7 +19,12 @@ const modulesOf = Schema.decodeSync(
 )(readFileSync(file("dist/program/modules.json"), "utf8"))
 
 /** The modules of a lease that every start may load. */
-const ofEveryStart = ["src/leader/LeaseFacts.ts", "src/lock/LeaseRecord.ts", "src/settings/LeaseSettings.ts"]
+const ofEveryStart = [
+  "src/leader/LeaseFacts.ts",
+  "src/lock/LeaseRecord.ts",
+  "src/report/leaseFlags.ts",
+  "src/settings/LeaseSettings.ts"
+]
 
 /** The modules of a lease that a gateway may load as soon as it serves. The status page shows the lease of the record. */
 const ofServing = [...ofEveryStart, "src/inspect/leaseFromRecord.ts"]
