@@ -17,7 +17,12 @@ import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { optional } from "../internal/optional.ts"
 import type { Run } from "./StatusFrame.ts"
 
-/** Something that happened to a run. */
+/**
+ * Something that happened to a run.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface RunEvent extends Schema.Struct.Type<typeof eventFields> {}
 
 const eventFields = {
@@ -94,7 +99,12 @@ export const runsOf = (events: ReadonlyArray<RunEvent>, instanceId: string): Rea
   return runs.slice(-shownRuns).map(({ run }) => run)
 }
 
-/** The log of the runs of one gateway. No effect fails. */
+/**
+ * The log of the runs of one gateway. No effect fails.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface RunLog {
   /** Notes that this run listens. */
   readonly started: (facts: Pick<RunEvent, "pid" | "tookOver">) => Effect.Effect<void>

@@ -11,7 +11,12 @@ import { defaultAddress, defaultProfile } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import type { Command } from "./StatusFrame.ts"
 
-/** The gateway that a command is for. */
+/**
+ * The gateway that a command is for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Target {
   readonly configPath: string | undefined
   readonly stateDir: string
@@ -57,7 +62,12 @@ export const gateway = (command: string, target: Target, surroundings: Surroundi
   ].join(" ")
 }
 
-/** A gateway and how it runs. */
+/**
+ * A gateway and how it runs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Supervised extends Target {
   readonly supervisor: SupervisorKind
   readonly unit: ServiceUnit | undefined
