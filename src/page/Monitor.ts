@@ -2,6 +2,13 @@
  * What the status page shows of the process and its host, beside the state of the gateway: names, figures, earlier runs and
  * commands.
  *
+ * @example
+ * import { Layer } from "effect"
+ * import { Gateway, StatusPage } from "gateway-lock"
+ *
+ * // For a gateway that is composed with `Gateway.layerPlatform`, which shows only its own state without this layer.
+ * const Observed = StatusPage.Monitor.layerLive.pipe(Layer.provide(Gateway.layerNode))
+ *
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
