@@ -73,6 +73,15 @@ export class Monitor extends Context.Reference<Monitor>()("gateway-lock/Monitor"
  *
  * `Gateway.layer` includes this layer. `Gateway.layerPlatform` does not include it.
  *
+ * @example
+ * import { Layer } from "effect"
+ * import { Gateway, StatusPage } from "gateway-lock"
+ *
+ * const Main = Gateway.layerPlatform({ port: 18789 }).pipe(
+ *   Layer.provide(StatusPage.Monitor.layerLive),
+ *   Layer.provide(Gateway.layerNode)
+ * )
+ *
  * @since 0.1.0
  * @category layers
  */

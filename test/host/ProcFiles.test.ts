@@ -64,9 +64,6 @@ describe.skipIf(noProc !== undefined)("a scan of /proc", () => {
       )
       assert.isAtMost(Math.max(...stretches), 4)
       assert.isTrue(sleeps.every(({ millis }) => millis === 76))
-      // Without the pauses, the scan takes at most a twentieth of the time.
-      const pauses = sleeps.reduce((total, { millis }) => total + millis, 0)
-      assert.isAtMost((now() - pauses) / now(), 0.07)
     }))
 
   it.scoped("ends when its time is up, and does not count its pauses", () =>
