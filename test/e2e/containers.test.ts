@@ -254,7 +254,7 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
         const facts = yield* container.exec([
           "sh",
           "-c",
-          "readlink /proc/1/exe; id -u; grep CapBnd /proc/1/status; touch /app/x 2>&1; ls \"$GATEWAY_STATE_DIR/locks\""
+          "readlink /proc/1/exe; id -u; grep CapBnd /proc/1/status; touch /app/x 2>&1; cd \"$GATEWAY_STATE_DIR/locks\"; ls *.lock"
         ])
         const [program, uid, capabilities, touched, ...locks] = facts.stdout.trim().split("\n")
         assert.deepStrictEqual([Path.basename(program ?? ""), uid], ["node", String(Containers.user)], facts.stderr)
@@ -323,7 +323,9 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
           "locks"
         )
         const modes = Effect.promise(async () => {
-          const names = (await Fs.readdir(locks)).map((name) => Path.join(locks, name))
+          const names = (await Fs.readdir(locks)).filter((name) => name.endsWith(".lock")).map((name) =>
+            Path.join(locks, name)
+          )
           return Promise.all([locks, ...names].map(async (path) => ((await Fs.stat(path)).mode & 0o7777).toString(8)))
         })
         // After SIGTERM the gateway removes its lock files. After SIGKILL the lock files stay.

@@ -95,7 +95,7 @@ const scenes = {
 
     const stopped = systemctl("stop", unit).status
     const result = show(unit, "Result", "ExecMainStatus", "ActiveState", "StatusText")
-    const left = execFileSync("sh", ["-c", `ls ${locks("main")}`], { encoding: "utf8" })
+    const left = execFileSync("sh", ["-c", `ls --ignore="*.runs" ${locks("main")}`], { encoding: "utf8" })
     return {
       started,
       listening,
