@@ -193,9 +193,9 @@ const tryExpress = (folder: string, { path: node }: Installed, code: string) =>
     yield* check(status.status === 0, `status: ${status.text}`)
     yield* first.kill("SIGTERM")
     yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
-    const names = yield* fs.readDirectory(`${home}/.local/state/gateway-lock/hello/locks`)
+    const files = yield* fs.readDirectory(`${home}/.local/state/gateway-lock/hello/locks`)
     // The log of the runs stays for the status page.
-    const left = names.filter((name) => !name.endsWith(".runs"))
+    const left = files.filter((name) => !name.endsWith(".runs"))
     yield* check(left.length === 0, `left behind: ${left.join(", ")}`)
   }).pipe(Effect.scoped)
 
