@@ -117,7 +117,7 @@ main > noscript .note { margin-top: 1rem; }
 .tone-off { --tone: var(--off); }
 .list .name { display: flex; flex-wrap: wrap; gap: 0 .5rem; align-items: center; }
 .list .name svg { flex: none; width: .9rem; height: .9rem; stroke-width: .8; stroke-linejoin: round; fill: var(--tone); stroke: var(--tone); }
-.list .name b, .list .name a { font-weight: 600; }
+.list .name strong, .list .name a { font-weight: 600; }
 .list a { padding: .25rem 0; }
 .word { color: var(--tone); }
 .list .where { color: var(--quiet); font-size: .925rem; margin-left: auto; }

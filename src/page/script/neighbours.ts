@@ -53,7 +53,7 @@ export const neighbours = String.raw`
     const { configPath, host, lease, look, pid, port, profile, reason, since, stateDir, verdict } = neighbour;
     const { group, sign, word } = judge(neighbour);
     const href = pageOf(neighbour);
-    const name = make(href === undefined ? "b" : "a", "", nameOf(neighbour));
+    const name = make(href === undefined ? "strong" : "a", "", nameOf(neighbour));
     if (name instanceof HTMLAnchorElement && href !== undefined) name.href = href;
     const words = [
       ...(isTitled && verdict === "running" ? [] : [word]),
