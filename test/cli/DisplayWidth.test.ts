@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process"
 import { breakToWidth, cutToWidth, displayWidth, padToWidth } from "../../src/cli/DisplayWidth.ts"
 import { rowsOf } from "../../src/cli/Picture.ts"
 import * as Terminals from "../e2e/support/terminal.ts"
+import { unless } from "../fixtures/skips.ts"
 
 const red = (text: string) => `\u001b[31m${text}\u001b[0m`
 
@@ -45,7 +46,7 @@ describe("the width of wide characters and others", () => {
   })
 
   // Versions of Unicode differ in a few characters.
-  it.skipIf(Terminals.unavailable !== undefined)(
+  unless(Terminals.unavailable).test(
     "agrees with Unicode's table of East Asian widths, as Python has it",
     () => {
       const program = [

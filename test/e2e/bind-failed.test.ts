@@ -33,7 +33,8 @@ describe("a port that cannot be bound", () => {
           "to use another": `gateway run ${there} ${privilegedPort < 1024 ? privilegedPort + 8000 : 18789}`,
           "to allow this one":
             `sudo sysctl net.ipv4.ip_unprivileged_port_start=${privilegedPort}, or CAP_NET_BIND_SERVICE for its service`,
-          "to check it": `gateway doctor ${there} ${privilegedPort}`
+          "to check it": `gateway doctor ${there} ${privilegedPort}`,
+          more: "https://github.com/gateway-lock/gateway-lock/blob/main/docs/errors.md#bindfailed"
         })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
       })
@@ -58,7 +59,8 @@ describe("a port that cannot be bound", () => {
         assert.deepStrictEqual(facts, {
           address: Gateways.url(site, "[::1]"),
           "to use another": `gateway run ${Gateways.selectors(site)} --host 127.0.0.1`,
-          "to check it": `gateway doctor ${Gateways.selectors(site, "::1")}`
+          "to check it": `gateway doctor ${Gateways.selectors(site, "::1")}`,
+          more: "https://github.com/gateway-lock/gateway-lock/blob/main/docs/errors.md#bindfailed"
         })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
         yield* Gateways.startListening(site)

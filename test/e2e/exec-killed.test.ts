@@ -23,7 +23,7 @@ const deadly: ReadonlyArray<
   readonly [mode: Sweep.Mode, calls: ReadonlyArray<readonly [label: string, before: number, left: string | RegExp]>]
 > = [
   [kernel, [
-    ["fsync state lock", 0, withoutCommand],
+    ["ftruncate state lock", 0, withoutCommand],
     ["clone something else", 0, withoutCommand],
     // The third write of the record adds the pid of the command, which runs by then.
     ["pwrite64 config lock", 2, "left a record without the command, and the command, which keeps the lock"],

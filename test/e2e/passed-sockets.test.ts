@@ -117,7 +117,8 @@ describe("a descriptor passed by a supervisor", () => {
           assert.deepStrictEqual(Gateways.facts(ended), {
             address: Gateways.url(site),
             "to see the socket": "systemctl list-sockets --all",
-            "to check it": `gateway doctor ${Gateways.selectors(site)}`
+            "to check it": `gateway doctor ${Gateways.selectors(site)}`,
+            more: "https://github.com/gateway-lock/gateway-lock/blob/main/docs/errors.md#bindfailed"
           })
           assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
         })

@@ -218,7 +218,7 @@ describe("help and version", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         for (const columns of [60, 132]) {
-          const command = `stty columns ${columns}; exec '${process.execPath}' '${Program.main}' --help`
+          const command = `stty columns ${columns}; exec '${process.execPath}' '${Program.main}' run --help`
           const { code, stdout } = yield* Effect.scoped(Effect.flatMap(
             Processes.start(["script", "--quiet", "--return", "--command", command, "/dev/null"], {
               cwd: site.root,

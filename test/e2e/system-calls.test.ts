@@ -14,13 +14,13 @@ const [kernel, recordOnly] = Sweep.modes
 /**
  * The system calls at which this test kills a start, each with how many calls of that name on that file come before it. A start
  * first tests kernel locks on a draft, a file beside the lock file, whose calls have the label of the lock file. The first kill comes
- * before the lock file is locked, the second before its record is written, and the third before the state lock is synced. The last
+ * before the lock file is locked, the second before its record is written, and the third before the record of the state lock is complete. The last
  * kill leaves the draft behind.
  */
 const deadly = [
   ["fcntl config lock", 2],
   ["pwrite64 config lock", 1],
-  ["fsync state lock", 0],
+  ["ftruncate state lock", 0],
   ["unlink config lock", 0]
 ] as const
 

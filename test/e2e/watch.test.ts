@@ -59,12 +59,11 @@ const startInShell = (site: Gateways.Site, words: ReadonlyArray<string>) =>
 
 const modesLeft = (site: Gateways.Site) => Effect.promise(() => Fs.readFile(Path.join(site.root, "modes"), "utf8"))
 
-const onTerminal = Program.named
 const skip = Terminals.unavailable
 
 describe("status --watch on a terminal", () => {
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("shows each change at once, and ends with q and the terminal as it was", skip),
+    Program.named("shows each change at once, and ends with q and the terminal as it was", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -96,7 +95,7 @@ describe("status --watch on a terminal", () => {
   )
 
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("redraws each interval and when a key asks for it, with one header and no blank screen", skip),
+    Program.named("redraws each interval and when a key asks for it, with one header and no blank screen", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -123,7 +122,7 @@ describe("status --watch on a terminal", () => {
   )
 
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("fits a window that changes its size, and counts the rows that do not fit", skip),
+    Program.named("fits a window that changes its size, and counts the rows that do not fit", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -152,7 +151,7 @@ describe("status --watch on a terminal", () => {
 
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     it.scopedLive.skipIf(skip !== undefined)(
-      onTerminal(`ends with status 0 on ${signal}, and the terminal is as it was`, skip),
+      Program.named(`ends with status 0 on ${signal}, and the terminal is as it was`, skip),
       () =>
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
@@ -169,7 +168,7 @@ describe("status --watch on a terminal", () => {
   }
 
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("gives the terminal back while it is suspended, and draws again afterwards", skip),
+    Program.named("gives the terminal back while it is suspended, and draws again afterwards", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -198,7 +197,7 @@ describe("status --watch on a terminal", () => {
   )
 
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("ends when the terminal is closed", skip),
+    Program.named("ends when the terminal is closed", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -210,7 +209,7 @@ describe("status --watch on a terminal", () => {
   )
 
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("takes no keys from a stdin that is no terminal, and draws nothing on a dumb terminal", skip),
+    Program.named("takes no keys from a stdin that is no terminal, and draws nothing on a dumb terminal", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -233,7 +232,7 @@ describe("status --watch on a terminal", () => {
 
 describe("list --watch on a terminal", () => {
   it.scopedLive.skipIf(skip !== undefined)(
-    onTerminal("lines up its columns below wide characters", skip),
+    Program.named("lines up its columns below wide characters", skip),
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite

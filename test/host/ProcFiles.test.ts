@@ -1,13 +1,12 @@
 /**
  * How a scan of `/proc` shares the event loop with the rest of the process.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Clock, Duration, Effect, identity } from "effect"
 import * as Fs from "node:fs"
 import * as OpenLockFiles from "../../src/host/OpenLockFiles.ts"
 import * as ProcFiles from "../../src/host/ProcFiles.ts"
-
-const noProc = process.platform === "linux" ? undefined : "needs /proc"
+import { notLinux, unless } from "../fixtures/skips.ts"
 
 /** A clock that advances by a millisecond each time it is read, and by the length of each sleep. Records the sleeps. */
 const steppingClock = () => {
@@ -41,7 +40,7 @@ const open = (count: number) =>
 
 const pace = { reading: Duration.millis(4), pause: Duration.millis(76), turn: identity }
 
-describe.skipIf(noProc !== undefined)("a scan of /proc", () => {
+unless(notLinux).describe("a scan of /proc", () => {
   it.scoped("gives other fibers a turn within the open files of one process", () =>
     Effect.gen(function*() {
       yield* open(300)

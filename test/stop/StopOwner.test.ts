@@ -316,12 +316,16 @@ describe("StopOwner.stop", () => {
     () =>
       Effect.gen(function*() {
         const { host, owner } = yield* listening
-        // The successor is a second gateway, which waits for the lock. It polls so often that it acquires the lock before `stop`
-        // sees the lock free.
-        const successor = yield* host.spawn(
-          gateway({ port: 18790, lock: { timeout: "1 minute", pollInterval: "1 millis" } })
+        // The successor is a second gateway. It begins when the owner releases its locks, and polls so often that it acquires the
+        // lock before `stop` sees the lock free.
+        const begin = yield* Effect.cached(
+          host.spawn(gateway({ port: 18790, lock: { timeout: "1 minute", pollInterval: "1 millis" } }))
+        )
+        yield* host.setIntercept(({ name, serial }) =>
+          Effect.as(Effect.when(begin, () => serial === owner.serial && name === "unlink"), Option.none())
         )
         const { outcome } = yield* stopped(host)
+        const successor = yield* begin
         assert.strictEqual(outcome?._tag, "Stopped")
         assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
         assert.isTrue(successor.isRunning())

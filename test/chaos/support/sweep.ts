@@ -135,7 +135,7 @@ export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.T
 
 /** Calls that every gateway makes. If the log of a run lacks one of them, strace has not traced the gateway. */
 const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
-  files: ["pwrite64 config lock", "fsync state lock", "unlink config lock", "unlink state lock"],
+  files: ["pwrite64 config lock", "ftruncate state lock", "unlink config lock", "unlink state lock"],
   sockets: ["connect port", "bind port", "listen port"]
 }
 
