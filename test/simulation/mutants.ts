@@ -35,7 +35,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "no inode check after locking",
     habitat: "a crowd with kernel locks",
-    caughtBy: 638,
+    caughtBy: 480,
     changes: [
       {
         file: kernelAttempt,
@@ -251,7 +251,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a file that was taken over in place is removed by who lost it",
     habitat: "containers of a mixed fleet",
-    caughtBy: 14,
+    caughtBy: 106,
     changes: [{
       file: recordAttempt,
       from: "isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)",
@@ -295,7 +295,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a refusal for a moment is final on Windows",
     habitat: "kernel locks",
-    caughtBy: 77,
+    caughtBy: 321,
     changes: [{
       file: "src/host/momentary.ts",
       from: `platform === "win32" && error`,
@@ -305,7 +305,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an inspector is taken for an owner",
     habitat: "starts that are watched",
-    caughtBy: 24,
+    caughtBy: 5,
     changes: [{
       file: kernelAttempt,
       from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",
