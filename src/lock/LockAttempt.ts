@@ -5,10 +5,12 @@
  *
  *     open (create, 0600) → try the kernel lock
  *       denied  → is the lock shared?           yes → `status` only tests the lock: retry soon;  no → read the record → Held
- *       granted → is the path still this file?  no → close, start over
+ *       granted, for a file that this attempt has opened
+ *               → is the path still this file?  no → close, start over
  *               → is a second lock refused?     no → this file system cannot lock: record-only
  *               → read the record that a dead owner left; claim the file, so that no start without kernel locks moves it
- *                 (`Claim`); write this start's record, sync
+ *                 (`Claim`)
+ *       granted → write this start's record
  *               → is the path still this file?  no → close, start over;  yes → Mine
  *     release: if the path is still this file, unlink it while holding the lock; then close
  *
