@@ -119,7 +119,7 @@ describe("the status page", () => {
         assert.strictEqual(new Set(tops.slice(3, 7)).size, 1)
         assert.isBelow(tops[6] ?? 0, tops[7] ?? 0)
         assert.isBelow(tops[7] ?? 0, tops[8] ?? 0)
-        const names = yield* StatusPages.textsOf(page, "#neighbours li .name :is(a, b)")
+        const names = yield* StatusPages.textsOf(page, "#neighbours li .name :is(a, strong)")
         assert.deepStrictEqual(names, [
           "events",
           "billing",
