@@ -15,6 +15,7 @@ export const longFiles = [
   "exec-service.test.ts",
   "service-control.test.ts",
   "namespaces.test.ts",
+  "page-states.test.ts",
   "waiting.test.ts",
   "mutants.test.ts",
   "simulation.test.ts",
@@ -22,6 +23,8 @@ export const longFiles = [
   "examples.test.ts",
   "status-page.test.ts",
   "HeldLock.test.ts",
+  "runs.test.ts",
+  "start.test.ts",
   "record-only.test.ts",
   "status.test.ts",
   "shutdown.test.ts",
@@ -29,5 +32,11 @@ export const longFiles = [
   "wirings.test.ts",
   "Gateway.test.ts",
   "swapped-config.test.ts",
+  "lease-page.test.ts",
+  "replaced-install.test.ts",
+  "second-start.test.ts",
+  "supervised.test.ts",
+  "exec-killed.test.ts",
+  "exec-readers.test.ts",
   "containers.test.ts"
 ]
