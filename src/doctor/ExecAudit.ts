@@ -202,7 +202,7 @@ const judgeSilent = (
       `${what}; after --start-timeout, exec stops it`,
       unit === undefined
         ? command("status")
-        : `journalctl ${unit.scope === "user" ? "--user " : ""}-u ${shellWord(unit.name)} -n 50`
+        : `journalctl ${unit.scope === "user" ? "--user-unit" : "-u"} ${shellWord(unit.name)} -n 50`
     )
 }
 

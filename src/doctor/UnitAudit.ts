@@ -233,7 +233,7 @@ const auditState = (unit: Unit): ReadonlyArray<Finding> => {
     findings.push(warning(
       "unit",
       `${name} has failed (${unit.result}, status ${unit.mainStatus})`,
-      `journalctl ${unit.scope === "user" ? "--user " : ""}-u ${name} -n 50`
+      `journalctl ${unit.scope === "user" ? "--user-unit" : "-u"} ${name} -n 50`
     ))
   }
   if (unit.needsReload) {

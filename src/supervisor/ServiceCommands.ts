@@ -33,7 +33,7 @@ const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
     status: `${program} status ${unit}`,
     stop: `${program} stop ${unit}`,
     restart: `${program} restart ${unit}`,
-    logs: `${scope === "user" ? "journalctl --user" : "journalctl"} -e -u ${unit}`
+    logs: `journalctl -e ${scope === "user" ? "--user-unit" : "-u"} ${unit}`
   }
 }
 

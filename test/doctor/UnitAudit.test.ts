@@ -146,7 +146,7 @@ describe("UnitAudit.audit", () => {
       "a failure",
       { ActiveState: "failed", Result: "exit-code", ExecMainStatus: "1" },
       /has failed \(exit-code/,
-      /^journalctl --user/
+      /^journalctl --user-unit/
     ],
     ["a changed file", { NeedDaemonReload: "yes" }, /has changed on disk/, /^systemctl --user daemon-reload$/],
     [

@@ -48,7 +48,7 @@ describe("ServiceCommands.make", () => {
       status: "systemctl --user status 'a\\x2db.service'",
       stop: "systemctl --user stop 'a\\x2db.service'",
       restart: "systemctl --user restart 'a\\x2db.service'",
-      logs: "journalctl --user -e -u 'a\\x2db.service'"
+      logs: "journalctl -e --user-unit 'a\\x2db.service'"
     })
     assert.isUndefined(make({ supervisor: "systemd", profile: "blue" }))
   })

@@ -69,7 +69,7 @@ describe("the commands for this gateway", () => {
       assert.deepStrictEqual(yield* purposes({ ...blue, supervisor: "systemd", unit }, "linux"), {
         restart: "systemctl --user restart gateway-blue.service",
         stop: "systemctl --user stop gateway-blue.service",
-        logs: "journalctl --user -e -u gateway-blue.service",
+        logs: "journalctl -e --user-unit gateway-blue.service",
         status: "gateway status --profile blue --port 18790",
         check: "gateway doctor --profile blue --port 18790"
       })

@@ -79,7 +79,7 @@ const frame: StatusFrameEncoded = {
   commands: [
     { purpose: "restart", command: "systemctl --user restart gateway-blue" },
     { purpose: "stop", command: "systemctl --user stop gateway-blue" },
-    { purpose: "logs", command: "journalctl --user -e -u gateway-blue" },
+    { purpose: "logs", command: "journalctl -e --user-unit gateway-blue" },
     { purpose: "status", command: "gateway status --profile blue" },
     { purpose: "check", command: "gateway doctor --profile blue" }
   ],
