@@ -71,7 +71,7 @@ const examples: ReadonlyArray<readonly [does: string, line: string]> = [
   ["Start a gateway on the default port", "gateway"],
   ["Start another gateway beside it", "gateway run --profile blue --port 18790"],
   ["Run any server under the lock", "gateway exec --port 8000 -- python3 -m http.server 8000"],
-  ["See who holds the lock and the port", "gateway status"],
+  ["See the holder of the lock and the port", "gateway status"],
   ["Stop it, and wait until the lock is free", "gateway stop"],
   ["Install it as a service, start it, and follow its logs", "gateway service install"],
   ["", "gateway service start"],

@@ -160,7 +160,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     exits: ExitStatus.ofExec
   },
   status: {
-    description: "show who holds the lock and the port, and whether it is healthy",
+    description: "show the holder of the lock and the port, and its health",
     ...watched,
     settings: targetSettings,
     // These statuses follow those that the Linux Standard Base defines for the `status` action of an init script.

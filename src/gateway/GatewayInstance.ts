@@ -126,7 +126,7 @@ export interface Serving {
 export interface Election {
   /** Fails when the leadership is lost. */
   readonly lost: Effect.Effect<never, LeadershipLost>
-  /** Who led when this gateway looked last. `None` if nobody did, and before the first look. */
+  /** The leader at the last look. `None` if there was none, and before the first look. */
   readonly leader: Effect.Effect<Option.Option<HolderGateway>>
 }
 

@@ -73,7 +73,7 @@ interface Losing {
   readonly lost: Deferred.Deferred<never, LeadershipLost>
   /** The number of fibers that wait for the loss. */
   readonly watchers: Ref.Ref<number>
-  /** Who led when this gateway looked last. */
+  /** The leader at the last look. */
   readonly leader: Ref.Ref<Option.Option<HolderText.HolderGateway>>
 }
 

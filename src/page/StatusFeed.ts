@@ -37,7 +37,7 @@ import type { Neighbour, StatusFrame } from "./StatusFrame.ts"
 export interface StatusFeedOptions {
   /** The name of the gateway's profile, which every frame contains. By default the frames contain none. */
   readonly profile?: string | undefined
-  /** Who leads while this gateway waits to lead. By default the frames contain nobody. */
+  /** The leader while this gateway waits to lead. By default the frames contain none. */
   readonly leader?: Effect.Effect<Option.Option<HolderGateway>> | undefined
 }
 

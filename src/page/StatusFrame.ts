@@ -207,7 +207,7 @@ const fields = {
   }),
   /** The lease by which this gateway leads, or waits to lead, the gateways of several hosts. Absent without a lease. */
   lease: optional(Lease),
-  /** Who leads, as it says itself, while this gateway waits to lead. Absent if nobody leads, and until that is known. */
+  /** The leader, by its own description, while this gateway waits to lead. Absent if there is none, and until that is known. */
   leader: optional(Schema.Struct({
     hostName: optional(Schema.String),
     /** The URL of its control socket. */
