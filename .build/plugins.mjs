@@ -115,6 +115,46 @@ const builtinsOnUse = (names) => ({
       : undefined
 })
 
+/** Matches files of `effect` and of its folder `internal`, or of another package, or of `src`, whose names begin with one of these words. */
+const filesOf = {
+  effect: (words) => String.raw`[\\/]effect[\\/]dist[\\/]esm[\\/](?:internal[\\/])?(?:opCodes[\\/])?(?:${words})`,
+  platform: (words) => String.raw`[\\/]platform[\\/]dist[\\/]esm[\\/](?:internal[\\/])?(?:${words})`,
+  src: (words) => String.raw`[\\/]src[\\/](?:\w+[\\/])?(?:${words})\.ts$`
+}
+
+/** The files that the entry loads on use, and expressions for their modules. */
+export const onUse = {
+  schemas: new RegExp([
+    filesOf.effect("Schema|ParseResult|schema[\\\\/]|BigDecimal|BigInt"),
+    filesOf.platform("Error"),
+    filesOf.src("GatewayLockError|ProcessIdentity|RecordSchema|StateChange|optional|milliseconds")
+  ].join("|")),
+  streams: new RegExp([
+    filesOf.effect("channel|core-stream|continuation|mailbox|rcRef|sink|stream|take|Channel|Mailbox|RcRef|Sink|Stream|Take"),
+    filesOf.platform("[cC]ommandExecutor|[cC]ommand\\."),
+    filesOf.src("child")
+  ].join("|"))
+}
+
+/**
+ * A refused start runs no code of some modules that the entry imports. The build puts these modules into files of their own. This
+ * plugin moves the `require` of these files from the beginning of the entry to the places of use, as `builtinsOnUse` does.
+ */
+const filesOnUse = (names) => ({
+  name: "files-on-use",
+  renderChunk: (code, { isEntry }) =>
+    isEntry
+      ? names.reduce((text, name) => {
+        const loading = new RegExp(`^const require_${name} = (require\\("\\./${name}-[^"]+"\\));\n`, "m")
+        const [line, require] = loading.exec(text) ?? []
+        if (line === undefined) throw new Error(`the bundle no longer loads the file ${name} in the expected way`)
+        const after = text.replace(line, "").replaceAll(new RegExp(`\\brequire_${name}\\.`, "g"), `(${require}).`)
+        if (new RegExp(`\\brequire_${name}\\b`).test(after)) throw new Error(`the bundle uses the file ${name} in an unexpected way`)
+        return after
+      }, code)
+      : undefined
+})
+
 /**
  * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so
  * the chunk with the status page stays as it is.
@@ -151,5 +191,6 @@ export const plugins = [
   withoutPerformance,
   withoutCopies,
   builtinsOnUse(["crypto", "dns", "http", "module", "net", "tty", "url"]),
+  filesOnUse(Object.keys(onUse)),
   ascii
 ]
