@@ -84,76 +84,102 @@ const copied = /^(let (node_\w+) = require\("node:\w+"\);)\n\2 = (?:\w+\.)?__toE
 let foundCopies = 0
 const withoutCopies = {
   name: "without-copies",
-  renderChunk: (code) =>
-    code.replaceAll(copied, (text, loading, name) => {
+  renderChunk: (code) => {
+    const after = code.replaceAll(copied, (text, loading, name) => {
       if (code.includes(`${name}.default`)) return text
       foundCopies += 1
       return loading
-    }),
+    })
+    // The bundler's own functions are in a file of their own if several files need them. Without the copies, most files do not.
+    return after.includes("require_rolldown_runtime.") ? after : after.replace(/^const require_rolldown_runtime = .*\n/m, "")
+  },
   generateBundle: () => {
     if (foundCopies === 0) throw new Error("the bundler no longer copies Node's modules in the expected way")
   }
 }
 
-/**
- * Some modules of Node take Node long to load, and many commands do not use them. This plugin moves the `require` of these modules
- * from the beginning of the entry to the places of use. The parentheses are for `new`, whose call would otherwise be that of `require`.
- */
-const builtinsOnUse = (names) => ({
-  name: "builtins-on-use",
-  renderChunk: (code, { isEntry }) =>
-    isEntry
-      ? names.reduce((text, name) => {
-        const loading = `let node_${name} = require("node:${name}");\n`
-        const use = new RegExp(`\\bnode_${name}\\.`, "g")
-        const after = text.replace(loading, "").replaceAll(use, `(require("node:${name}")).`)
-        if (!text.includes(loading) || !use.test(text) || new RegExp(`\\bnode_${name}\\b`).test(after)) {
-          throw new Error(`the bundle no longer loads and uses node:${name} in the expected way`)
-        }
-        return after
-      }, code)
-      : undefined
-})
-
-/** Matches files of `effect` and of its folder `internal`, or of another package, or of `src`, whose names begin with one of these words. */
-const filesOf = {
-  effect: (words) => String.raw`[\\/]effect[\\/]dist[\\/]esm[\\/](?:internal[\\/])?(?:opCodes[\\/])?(?:${words})`,
-  platform: (words) => String.raw`[\\/]platform[\\/]dist[\\/]esm[\\/](?:internal[\\/])?(?:${words})`,
-  src: (words) => String.raw`[\\/]src[\\/](?:\w+[\\/])?(?:${words})\.ts$`
+/** The files that the entry loads on use, with the names of their modules. A name may be only the beginning of a module's name. */
+const modulesOnUse = {
+  schemas: {
+    effect: ["BigDecimal", "BigInt", "ParseResult", "Schema", "schema/"],
+    platform: ["Error"],
+    src: ["GatewayLockError", "host/ProcessIdentity", "internal/milliseconds", "internal/optional", "lock/RecordSchema", "lock/StateChange"]
+  },
+  streams: {
+    effect: ["channel", "Channel", "core-stream", "mailbox", "Mailbox", "opCodes/channel", "opCodes/continuation", "rcRef", "RcRef"]
+      .concat("sink", "Sink", "stream/", "stream.", "Stream", "take", "Take"),
+    platform: ["command", "Command"],
+    src: ["internal/child"]
+  },
+  acquiring: {
+    effect: [],
+    platform: [],
+    src: ["host/PsProcesses", "host/SecretFile"]
+      .concat("internal/readStream", "lock/Attempt", "lock/Claim", "lock/DraftFile", "lock/HeldLock")
+      .concat("lock/KernelAttempt", "lock/LockAttempt", "lock/LockFolder", "lock/LockInspection", "lock/LockWait", "lock/NamedFiles")
+      .concat("lock/RecordAttempt", "lock/SelfTest", "lock/Staleness", "lock/VolumeGroup", "ready/")
+      .concat("server/TokenFile", "supervisor/OwnerChange")
+  }
 }
 
-/** The files that the entry loads on use, and expressions for their modules. */
-export const onUse = {
-  schemas: new RegExp([
-    filesOf.effect("Schema|ParseResult|schema[\\\\/]|BigDecimal|BigInt"),
-    filesOf.platform("Error"),
-    filesOf.src("GatewayLockError|ProcessIdentity|RecordSchema|StateChange|optional|milliseconds")
-  ].join("|")),
-  streams: new RegExp([
-    filesOf.effect("channel|core-stream|continuation|mailbox|rcRef|sink|stream|take|Channel|Mailbox|RcRef|Sink|Stream|Take"),
-    filesOf.platform("[cC]ommandExecutor|[cC]ommand\\."),
-    filesOf.src("child")
-  ].join("|"))
+const folders = { effect: "/effect/dist/esm/(?:internal/)?", platform: "/platform/dist/esm/(?:internal/)?", src: "/src/" }
+
+/** The files that the entry loads on use, each with an expression for the paths of its modules. */
+export const onUse = Object.fromEntries(
+  Object.entries(modulesOnUse).map(([file, modules]) => {
+    const paths = Object.entries(modules).flatMap(([folder, names]) => names.map((name) => folders[folder] + name.replace(".", "\\.")))
+    return [file, new RegExp(paths.join("|").replaceAll("/", String.raw`[\\/]`))]
+  })
+)
+
+/**
+ * Some modules of Node take Node long to load, and many commands do not use them. This plugin moves the `require` of these modules
+ * from the beginning of the entry, and of the files that it loads on use, to the places of use. The parentheses are for `new`, whose
+ * call would otherwise be that of `require`.
+ */
+const builtinsOnUse = (names) => {
+  const found = new Set()
+  const moved = (text, name) => {
+    const loading = `let node_${name} = require("node:${name}");\n`
+    if (!text.includes(loading)) return text
+    found.add(name)
+    const after = text.replace(loading, "").replaceAll(new RegExp(`\\bnode_${name}\\.`, "g"), `(require("node:${name}")).`)
+    if (new RegExp(`\\bnode_${name}\\b`).test(after)) throw new Error(`the bundle uses node:${name} in an unexpected way`)
+    return after
+  }
+  return {
+    name: "builtins-on-use",
+    renderChunk: (code, { isEntry, name }) => isEntry || Object.hasOwn(onUse, name) ? names.reduce(moved, code) : undefined,
+    generateBundle: () => {
+      const missing = names.filter((name) => !found.has(name))
+      if (missing.length > 0) throw new Error(`the bundle no longer loads these modules of Node in the expected way: ${missing.join(", ")}`)
+    }
+  }
 }
 
 /**
  * A refused start runs no code of some modules that the entry imports. The build puts these modules into files of their own. This
  * plugin moves the `require` of these files from the beginning of the entry to the places of use, as `builtinsOnUse` does.
  */
-const filesOnUse = (names) => ({
-  name: "files-on-use",
-  renderChunk: (code, { isEntry }) =>
-    isEntry
-      ? names.reduce((text, name) => {
-        const loading = new RegExp(`^const require_${name} = (require\\("\\./${name}-[^"]+"\\));\n`, "m")
-        const [line, require] = loading.exec(text) ?? []
-        if (line === undefined) throw new Error(`the bundle no longer loads the file ${name} in the expected way`)
-        const after = text.replace(line, "").replaceAll(new RegExp(`\\brequire_${name}\\.`, "g"), `(${require}).`)
-        if (new RegExp(`\\brequire_${name}\\b`).test(after)) throw new Error(`the bundle uses the file ${name} in an unexpected way`)
-        return after
-      }, code)
-      : undefined
-})
+const filesOnUse = (names) => {
+  const found = new Set()
+  const moved = (text, name) => {
+    const [line, require] = new RegExp(`^const require_${name} = (require\\("\\./${name}-[^"]+"\\));\n`, "m").exec(text) ?? []
+    if (line === undefined) return text
+    found.add(name)
+    const after = text.replace(line, "").replaceAll(new RegExp(`\\brequire_${name}\\.`, "g"), `(${require}).`)
+    if (new RegExp(`\\brequire_${name}\\b`).test(after)) throw new Error(`the bundle uses the file ${name} in an unexpected way`)
+    return after
+  }
+  return {
+    name: "files-on-use",
+    renderChunk: (code, { isEntry, name }) => isEntry || names.includes(name) ? names.reduce(moved, code) : undefined,
+    generateBundle: () => {
+      const missing = names.filter((name) => !found.has(name))
+      if (missing.length > 0) throw new Error(`the bundle no longer loads these files in the expected way: ${missing.join(", ")}`)
+    }
+  }
+}
 
 /**
  * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so

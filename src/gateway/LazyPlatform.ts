@@ -4,15 +4,18 @@
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
-import type * as FileSystem from "@effect/platform/FileSystem"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as MutableRef from "effect/MutableRef"
+import { HostPlatform } from "../host/HostPlatform.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as LinkTarget from "../host/LinkTarget.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
 import * as ProcessTable from "../host/ProcessTable.ts"
+import * as QuickFiles from "../host/QuickFiles.ts"
 import { memoized } from "../internal/memoized.ts"
 import * as OwnerWatch from "../probe/OwnerWatch.ts"
 
@@ -51,7 +54,9 @@ const commands = Effect.gen(function*() {
  * would cost every start a fraction of a millisecond.
  */
 export const layer = Layer.scopedContext(Effect.gen(function*() {
-  const files = yield* Layer.build(NodeFileSystem.layer)
+  const isAlone = MutableRef.make(true)
+  const fs = Context.get(yield* Layer.build(NodeFileSystem.layer), FileSystem.FileSystem)
+  const files = Context.make(FileSystem.FileSystem, QuickFiles.make(fs, yield* HostPlatform, isAlone))
   const programs = yield* Effect.provide(commands, files)
   const machine = Context.merge(files, programs)
   const processes = yield* Effect.provide(Layer.build(ProcessTable.layerLive), machine)
@@ -60,6 +65,7 @@ export const layer = Layer.scopedContext(Effect.gen(function*() {
   const watch = yield* Layer.build(OwnerWatch.layerLive)
   const folders = yield* Layer.build(PlatformFolders.layerLive)
   return Context.mergeAll(machine, processes, locks, network, watch, folders).pipe(
-    Context.add(LinkTarget.LinkTarget, LinkTarget.live)
+    Context.add(LinkTarget.LinkTarget, LinkTarget.live),
+    Context.add(QuickFiles.IsAlone, isAlone)
   )
 }))
