@@ -21,6 +21,7 @@ import { constants } from "node:os"
 import * as NodePath from "node:path"
 import * as Timers from "node:timers"
 import { exit } from "../host/endProcess.ts"
+import { MayHave } from "../internal/environment.ts"
 import { jsonLine } from "../report/jsonLine.ts"
 import { defectToJson } from "../report/otherFailures.ts"
 import { DrainCut } from "../server/DrainCut.ts"
@@ -160,6 +161,7 @@ export const runProgram = (unwritten?: NodeJS.ErrnoException): void => {
     uncaught: Deferred.await(uncaught)
   }).pipe(
     Effect.provideService(Stdout.Stdout, unwritten === undefined ? Stdout.writeLive : () => Stdout.failed(unwritten)),
+    Effect.provideService(MayHave, (name) => process.env[name] !== undefined),
     Effect.provideService(
       StopRequest,
       Effect.sync(() => exceptions === 0 ? Option.fromNullable(signals?.first()) : Option.some("an uncaught exception"))
