@@ -2,12 +2,14 @@
  * Runs the program in this process, and handles signals, uncaught exceptions and the exit status. Import this module only to run
  * the program: it listens for signals at once.
  */
-// This code runs outside of fibers, so it uses Node's own timers, clock and console.
+// This code runs outside of fibers, so it uses Node's own timers, clock, console and environment.
 // @effect-diagnostics globalDate:off
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
 // @effect-diagnostics globalConsoleInEffect:off
+// @effect-diagnostics processEnv:off
+// @effect-diagnostics processEnvInEffect:off
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Runtime from "@effect/platform/Runtime"
 import * as Cause from "effect/Cause"

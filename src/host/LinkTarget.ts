@@ -4,7 +4,7 @@
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Fs from "node:fs"
 
 /** The target of a symbolic link. `None` if the path does not name a link, or if it cannot be read. */

@@ -8,8 +8,8 @@ import type { Buffer } from "node:buffer"
 
 /**
  * - `Plain`: the whole answer, in the plain form.
- * - `Incomplete`: what has arrived can be the beginning of such an answer.
- * - `Other`: it cannot.
+ * - `Incomplete`: such an answer without the end of its body.
+ * - `Other`: anything else, also a head without its end.
  */
 export type Parsed =
   | { readonly _tag: "Plain"; readonly status: number; readonly body: string }
@@ -51,8 +51,7 @@ const lengthOf = (lines: ReadonlyArray<string>): number | undefined => {
 /** Reads what has arrived of an answer. */
 export const parse = (bytes: Buffer): Parsed => {
   const end = bytes.indexOf("\r\n\r\n")
-  if (end < 0) return bytes.length > maxHead ? other : incomplete
-  if (end > maxHead) return other
+  if (end < 0 || end > maxHead) return other
   const [first = "", ...lines] = bytes.toString("latin1", 0, end).split("\r\n")
   const status = statusLine.exec(first)?.[1]
   const length = lengthOf(lines)

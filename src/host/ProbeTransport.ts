@@ -185,7 +185,11 @@ const passToClient = (
     read: () => {
       socket.resume()
     },
-    write: (_chunk, _encoding, done) => done()
+    write: (_chunk, _encoding, done) => done(),
+    destroy: (error, done) => {
+      socket.destroy()
+      done(error)
+    }
   })
   const push = (chunk: Buffer | null) => {
     if (!answer.push(chunk)) socket.pause()
