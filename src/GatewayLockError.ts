@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import * as Errors from "./internal/lockErrors.ts"
 import { milliseconds } from "./internal/milliseconds.ts"
@@ -46,10 +47,16 @@ export const PidMeaning = Schema.Literal(...Errors.pidMeanings)
 export type PidMeaning = typeof PidMeaning.Type
 
 /**
+ * A systemd unit, and whether the system's or a user's service manager runs it.
+ *
  * @since 0.1.0
  * @category models
  */
-export type ServiceUnit = Errors.ServiceUnit
+export interface ServiceUnit {
+  readonly name: string
+  /** `user`: the unit is controlled with `systemctl --user`. */
+  readonly scope: "system" | "user"
+}
 
 /**
  * @since 0.1.0
@@ -96,10 +103,18 @@ export const Phase = Schema.Literal(...Errors.phases)
 export type Phase = typeof Phase.Type
 
 /**
+ * The rule by which the owner of a lock counts as healthy. Only an owner that does not answer at `/healthz` has such a rule, for
+ * example a command that `gateway exec` runs. The owner is healthy:
+ *
+ * - `none`: while it holds the lock.
+ * - `port`: while one of its processes listens on its port.
+ * - `http:<path>`: while a request for that path at its address gets a status of 200 to 299.
+ * - `notify`: while it holds the lock, after the command has told systemd that it is ready. The phase `listening` says that it has.
+ *
  * @since 0.1.0
  * @category models
  */
-export type Ready = Errors.Ready
+export type Ready = "none" | "port" | "notify" | `http:/${string}`
 
 /**
  * @since 0.1.0
@@ -111,10 +126,41 @@ export const Ready: Schema.Schema<Ready> = Schema.Union(
 )
 
 /**
+ * What is known of the process that holds a lock or a port. Never contains the process's arguments or environment, because
+ * they can contain secrets.
+ *
  * @since 0.1.0
  * @category models
  */
-export type Holder = Errors.Holder
+export interface Holder {
+  /** Process id in the holder's own PID namespace. */
+  readonly pid?: number
+  /** What `pid` means to the process that raised the error. Absent if that process did not look the pid up. */
+  readonly pidMeaning?: PidMeaning
+  /** The program's file name, without its arguments. Present only if the process is `Alive`. */
+  readonly command?: string
+  /**
+   * The pid of a `gateway exec` process that has ended, although the command that it started still runs and keeps the lock. The
+   * field `pid` then has the pid of that command.
+   */
+  readonly endedWrapper?: number
+  /** The rule by which the holder counts as healthy. Absent for a holder that answers at `/healthz`. */
+  readonly ready?: Ready
+  /** When the holder acquired the lock, by the wall clock of its host. */
+  readonly since?: DateTime.Utc
+  readonly phase?: Phase
+  readonly configPath?: string
+  /** The absolute path of the config file, with symbolic links unresolved. */
+  readonly configName?: string
+  readonly stateDir?: string
+  /** The host that the holder listens on, or will listen on once it has started. */
+  readonly host?: string
+  readonly port?: number
+  readonly instanceId?: string
+  readonly supervisor?: SupervisorKind
+  /** The unit that the holder runs in. Present only if the process is `Alive`. */
+  readonly unit?: ServiceUnit
+}
 
 /**
  * `Holder` as JSON. Times are ISO 8601, in UTC.
@@ -272,4 +318,13 @@ export const GatewayLockError = Schema.Union(
  * @since 0.1.0
  * @category errors
  */
-export type GatewayLockError = Errors.GatewayLockError
+export type GatewayLockError =
+  | Errors.PortInUse
+  | Errors.BindFailed
+  | Errors.LockHeld
+  | Errors.LockUnavailable
+  | Errors.LockLost
+  | Errors.OwnerHealthy
+  | Errors.OwnerUnhealthy
+  | Errors.LeadershipLost
+  | Errors.LeaseUnavailable

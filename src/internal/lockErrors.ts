@@ -3,9 +3,9 @@
  * raises an error, but encodes and decodes none.
  */
 import * as Data from "effect/Data"
-import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import { toUrl } from "../Address.ts"
+import type { GatewayLockError, Holder, SupervisorKind } from "../GatewayLockError.ts"
 import { printable } from "./printable.ts"
 
 /** The values of `PidMeaning`, which describes them. */
@@ -16,69 +16,6 @@ export const supervisorKinds = ["none", "systemd", "launchd", "schtasks", "exter
 
 /** The values of `Phase`, which describes them. */
 export const phases = ["starting", "listening", "draining"] as const
-
-/**
- * The rule by which the owner of a lock counts as healthy. Only an owner that does not answer at `/healthz` has such a rule, for
- * example a command that `gateway exec` runs. The owner is healthy:
- *
- * - `none`: while it holds the lock.
- * - `port`: while one of its processes listens on its port.
- * - `http:<path>`: while a request for that path at its address gets a status of 200 to 299.
- * - `notify`: while it holds the lock, after the command has told systemd that it is ready. The phase `listening` says that it has.
- *
- * @since 0.1.0
- * @category models
- */
-export type Ready = "none" | "port" | "notify" | `http:/${string}`
-
-/**
- * A systemd unit, and whether the system's or a user's service manager runs it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ServiceUnit {
-  readonly name: string
-  /** `user`: the unit is controlled with `systemctl --user`. */
-  readonly scope: "system" | "user"
-}
-
-/**
- * What is known of the process that holds a lock or a port. Never contains the process's arguments or environment, because
- * they can contain secrets.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Holder {
-  /** Process id in the holder's own PID namespace. */
-  readonly pid?: number
-  /** What `pid` means to the process that raised the error. Absent if that process did not look the pid up. */
-  readonly pidMeaning?: typeof pidMeanings[number]
-  /** The program's file name, without its arguments. Present only if the process is `Alive`. */
-  readonly command?: string
-  /**
-   * The pid of a `gateway exec` process that has ended, although the command that it started still runs and keeps the lock. The
-   * field `pid` then has the pid of that command.
-   */
-  readonly endedWrapper?: number
-  /** The rule by which the holder counts as healthy. Absent for a holder that answers at `/healthz`. */
-  readonly ready?: Ready
-  /** When the holder acquired the lock, by the wall clock of its host. */
-  readonly since?: DateTime.Utc
-  readonly phase?: typeof phases[number]
-  readonly configPath?: string
-  /** The absolute path of the config file, with symbolic links unresolved. */
-  readonly configName?: string
-  readonly stateDir?: string
-  /** The host that the holder listens on, or will listen on once it has started. */
-  readonly host?: string
-  readonly port?: number
-  readonly instanceId?: string
-  readonly supervisor?: typeof supervisorKinds[number]
-  /** The unit that the holder runs in. Present only if the process is `Alive`. */
-  readonly unit?: ServiceUnit
-}
 
 const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
 
@@ -192,7 +129,7 @@ export class LockLost extends Data.TaggedError("LockLost")<{
  * @category errors
  */
 export class OwnerHealthy extends Data.TaggedError("OwnerHealthy")<{
-  readonly supervisor: typeof supervisorKinds[number]
+  readonly supervisor: SupervisorKind
   readonly host: string
   readonly port: number
   readonly holder?: Holder
@@ -214,7 +151,7 @@ export class OwnerHealthy extends Data.TaggedError("OwnerHealthy")<{
  * @category errors
  */
 export class OwnerUnhealthy extends Data.TaggedError("OwnerUnhealthy")<{
-  readonly supervisor: typeof supervisorKinds[number]
+  readonly supervisor: SupervisorKind
   readonly host: string
   readonly port: number
   /** How long the start waited. In JSON, milliseconds under `timeoutMs`. */
@@ -279,9 +216,6 @@ const family = [
   LeadershipLost,
   LeaseUnavailable
 ] as const
-
-/** Any error of the family. */
-export type GatewayLockError = InstanceType<typeof family[number]>
 
 /**
  * Whether a value is an error of this module.

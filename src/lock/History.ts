@@ -21,6 +21,18 @@ export const size = 50
 /**
  * The changes so far, and a function that adds one.
  *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, type LockFile } from "gateway-lock"
+ *
+ * // Kinds that show that another program changed the lock files of a running gateway.
+ * const disturbances: ReadonlyArray<LockFile.History.Kind> = ["regained", "rewritten", "unavailable"]
+ *
+ * const disturbed = Gateway.Gateway.pipe(
+ *   Effect.flatMap(({ history }) => history),
+ *   Effect.map((changes) => changes.filter(({ kind }) => disturbances.includes(kind)))
+ * )
+ *
  * @since 0.1.0
  * @category models
  */

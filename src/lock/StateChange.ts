@@ -44,18 +44,6 @@ export type Kind = typeof Kind.Type
 /**
  * A change of a gateway's phase or of its lock files.
  *
- * @example
- * import { Effect } from "effect"
- * import { Gateway, type LockFile } from "gateway-lock"
- *
- * // Kinds that show that another program changed the lock files of a running gateway.
- * const disturbances: ReadonlyArray<LockFile.History.Kind> = ["regained", "rewritten", "unavailable"]
- *
- * const disturbed = Gateway.Gateway.pipe(
- *   Effect.flatMap(({ history }) => history),
- *   Effect.map((changes) => changes.filter(({ kind }) => disturbances.includes(kind)))
- * )
- *
  * @since 0.1.0
  * @category models
  */
