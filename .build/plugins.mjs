@@ -103,7 +103,7 @@ const modulesOnUse = {
   schemas: {
     effect: ["BigDecimal", "BigInt", "ParseResult", "Schema", "schema/"],
     platform: ["Error"],
-    src: ["GatewayLockError", "host/ProcessIdentity", "internal/milliseconds", "internal/optional", "lock/RecordSchema", "lock/StateChange"]
+    src: ["GatewayLockError", "host/ProcessIdentity", "internal/milliseconds", "inspect/StatusModel", "internal/optional", "lock/RecordSchema", "lock/StateChange"]
   },
   streams: {
     effect: ["channel", "Channel", "core-stream", "mailbox", "Mailbox", "opCodes/channel", "opCodes/continuation", "rcRef", "RcRef"]
@@ -157,6 +157,9 @@ const builtinsOnUse = (names) => {
   }
 }
 
+/** The files of the commands that look at a gateway and end. A server calls functions too often to look for their file at each call. */
+const ofLooking = ["doctor", "GatewayList", "GatewayStatus", "health", "inspected", "list", "ListReport", "status", "StatusReport", "stop"]
+
 /**
  * A refused start runs no code of some modules that the entry imports. The build puts these modules into files of their own. This
  * plugin moves the `require` of these files from the beginning of the entry to the places of use, as `builtinsOnUse` does.
@@ -173,7 +176,7 @@ const filesOnUse = (names) => {
   }
   return {
     name: "files-on-use",
-    renderChunk: (code, { isEntry, name }) => isEntry || names.includes(name) ? names.reduce(moved, code) : undefined,
+    renderChunk: (code, { isEntry, name }) => isEntry || names.includes(name) || ofLooking.includes(name) ? names.reduce(moved, code) : undefined,
     generateBundle: () => {
       const missing = names.filter((name) => !found.has(name))
       if (missing.length > 0) throw new Error(`the bundle no longer loads these files in the expected way: ${missing.join(", ")}`)
