@@ -166,7 +166,7 @@ export const throughput: Program.Experiment = (runs) =>
         baseline: { name: "NodeHttpServer.layer in one process with it", ports: layers(1) },
         subject: layers(0),
         samples: 6,
-        aim: { least: 0.97 }
+        aim: { least: 0.98 }
       },
       {
         baseline: { name: "NodeHttpServer.layer in processes of its own", ports: platform(0) },

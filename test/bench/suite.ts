@@ -1,0 +1,55 @@
+/**
+ * Measures the experiments, one after another, and those that start processes in both ways.
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Certificates from "./certificates.ts"
+import type { Chosen, Options } from "./options.ts"
+import { type BenchFailed, Environment } from "./processes.ts"
+import { type Figure, legend, type Results, results } from "./report.ts"
+
+/** With certificates there is no aim, so fewer runs are enough. */
+const certificateRuns = 9
+
+const one = (options: Options, certificates: string) => ([name, entry]: Chosen) =>
+  Effect.gen(function*() {
+    const most = options.hasRuns ? options.runs : Math.min(options.runs, entry.mostRuns ?? options.runs)
+    // The table of results appears only after minutes. Until then, stderr shows the progress.
+    yield* Console.error(`measuring ${name}`)
+    const [took, figures] = yield* Effect.timedWith(
+      Effect.gen(function*() {
+        const without = yield* Effect.scoped(entry.measure(most))
+        if (!entry.hasStarts) return without.map((figure): Figure => ({ ...figure, certificates: null }))
+        const environment = { ...yield* Environment, NODE_EXTRA_CA_CERTS: certificates }
+        const withThem = yield* entry.measure(Math.min(most, certificateRuns)).pipe(
+          Effect.scoped,
+          Effect.provideService(Environment, environment)
+        )
+        return without.map((figure, at): Figure => ({ ...figure, certificates: withThem[at] ?? null }))
+      }),
+      Clock.currentTimeNanos
+    )
+    yield* Console.error(`  took ${Duration.format(Duration.seconds(Math.round(Duration.toSeconds(took))))}`)
+    return figures
+  })
+
+/** Measures the chosen experiments. */
+export const measureAll = (
+  options: Options
+): Effect.Effect<ReadonlyArray<Figure>, BenchFailed, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.flatMap(
+    Certificates.file,
+    (file) => Effect.map(Effect.forEach(options.chosen, one(options, file)), (figures) => figures.flat())
+  )
+
+export const all = (
+  options: Options
+): Effect.Effect<Results, BenchFailed, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.map(measureAll(options), (rows) => ({
+    values: { runs: options.runs, rows },
+    text: [results(options.format, rows), ...(options.format === "text" ? ["", legend] : [])].join("\n")
+  }))
