@@ -10,7 +10,7 @@ describe("the command line of the benchmark", () => {
     ["--json --markdown", "--json and --markdown: only one of them"],
     ["--scale --nodes 22", "--scale and --nodes: only one of them"],
     ["--scale --only lease", "--only and --scale: only one of them"],
-    ["--only nothing", "--only nothing: in none of the names: refused starts; "],
+    ["--only everything", "--only everything: in none of the names: refused starts; "],
     ["--fast", "Unknown option '--fast'"]
   ]
   for (const [args, reason] of refused) {

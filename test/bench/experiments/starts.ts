@@ -2,23 +2,12 @@
  * Measures how long starts of the program take: a start that is refused, and many starts at one time.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { dirname, join } from "node:path"
+import * as Crowd from "../crowd.ts"
 import { measure } from "../measure.ts"
-import {
-  BenchFailed,
-  bounded,
-  Environment,
-  expectEnd,
-  firstAnswer,
-  freePort,
-  host,
-  millis,
-  startNode
-} from "../processes.ts"
+import { BenchFailed, bounded, Environment, firstAnswer, freePort, host, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
 
 const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
@@ -195,56 +184,15 @@ const crowdSize = 64
 export const crowd: Program.Experiment = (runs) =>
   measure({
     runs: Math.min(runs, 3),
-    baseline: {
-      name: `${crowdSize} x node -e 0`,
-      sample: Effect.gen(function*() {
-        const clock = yield* Effect.clock
-        const began = clock.unsafeCurrentTimeNanos()
-        const processes = yield* Effect.replicateEffect(startNode(["-e", "0"]), crowdSize)
-        const lives = yield* Effect.forEach(processes, (process) =>
-          Effect.map(expectEnd(process, 0), ({ at }) => ({ at, life: millis(process.startedAt, at) })))
-        return crowdOf(began, lives)
-      })
-    },
-    subject: {
-      name: `${crowdSize} starts`,
-      sample: Effect.gen(function*() {
-        const folder = yield* Program.temporaryFolder
-        const port = yield* freePort
-        const clock = yield* Effect.clock
-        const began = clock.unsafeCurrentTimeNanos()
-        const processes = yield* Effect.replicateEffect(startNode(Program.gatewayArgs(folder, port)), crowdSize)
-        const outcomes = yield* Effect.forEach(processes, (process) =>
-          Effect.raceFirst(
-            Effect.as(process.said("gateway listening"), Option.none()),
-            Effect.map(expectEnd(process, 1, "GatewayLockError"), ({ at }) =>
-              Option.some({ at, life: millis(process.startedAt, at) }))
-          ), { concurrency: "unbounded" })
-        const losers = Array.getSomes(outcomes)
-        if (losers.length !== crowdSize - 1) {
-          return yield* new BenchFailed({ reason: `${crowdSize - losers.length} of ${crowdSize} starts serve` })
-        }
-        return crowdOf(began, losers)
-      })
-    },
+    baseline: { name: `${crowdSize} x node -e 0`, sample: Crowd.nodes(crowdSize) },
+    subject: { name: `${crowdSize} starts`, sample: Crowd.gateways(crowdSize) },
     rows: [
       {
         name: `${crowdSize} simultaneous starts, until all are settled`,
         unit: "ms",
-        read: ({ total }) =>
-          total,
+        read: ({ total }) => total,
         compare: "ratio"
       },
-      {
-        name: "their slowest loser",
-        unit: "ms",
-        read: ({ slowest }) => slowest,
-        compare: "ratio"
-      }
+      { name: "their slowest loser", unit: "ms", read: ({ slowest }) => slowest, compare: "ratio" }
     ]
   })
-
-const crowdOf = (began: bigint, lives: ReadonlyArray<{ readonly at: bigint; readonly life: number }>) => ({
-  total: Math.max(...lives.map(({ at }) => millis(began, at))),
-  slowest: Math.max(...lives.map(({ life }) => life))
-})
