@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { measurePairs } from "./measure.ts"
+import { measurePairs, TimeBudget } from "./measure.ts"
 
 /** Compares samples of this ratio to the baseline 100. The first pair is the warm-up. */
 const measured = (runs: number, ratio: (run: number) => number) =>
@@ -32,6 +32,12 @@ describe("a comparison", () => {
       const row = yield* measured(21, (run) => run === 0 ? 50 : 1.5)
       assert.strictEqual(row.runs, 9)
       assert.deepStrictEqual([row.comparison.median, row.met], [1.5, true])
+    }))
+
+  it.effect("ends after nine runs that differ if they have used up the time", () =>
+    Effect.gen(function*() {
+      const row = yield* measured(21, (run) => run % 2 === 0 ? 1 : 3).pipe(Effect.provideService(TimeBudget, -1))
+      assert.strictEqual(row.runs, 9)
     }))
 
   it.effect("takes no more runs than asked for", () =>

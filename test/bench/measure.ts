@@ -3,6 +3,7 @@
  * of the subject is compared with the sample of the baseline from the same turn. The result is the median of these comparisons.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -127,6 +128,14 @@ const compared = { ratio: (b: number, s: number) => s / b, difference: (b: numbe
 /** Fewer pairs say too little about the quartiles. */
 const fewestRuns = 9
 
+/**
+ * How long one comparison may take, in milliseconds. After this time it ends once it has the fewest runs. So a busy machine, on which
+ * everything takes longer, takes fewer runs.
+ */
+export class TimeBudget extends Context.Reference<TimeBudget>()("gateway-lock/bench/TimeBudget", {
+  defaultValue: (): number => Number.POSITIVE_INFINITY
+}) {}
+
 /** The error of a median, as a part of it, below which further pairs would change no printed digit by much. */
 const narrow = 0.01
 
@@ -164,7 +173,7 @@ const compareBy = <Sample>(
 
 /**
  * Takes one pair of samples for warm-up, which does not count, and then at most `runs` pairs. Ends earlier once the comparisons of
- * all rows agree. Computes every row of the table from these pairs.
+ * all rows agree, or the `TimeBudget` is used up. Computes every row of the table from these pairs.
  */
 export const measurePairs = <Sample, R>(options: {
   readonly runs: number
@@ -179,6 +188,9 @@ export const measurePairs = <Sample, R>(options: {
   Effect.gen(function*() {
     const { baseline, pair, rows, runs, subject } = options
     yield* pair(0)
+    const clock = yield* Effect.clock
+    const budget = yield* TimeBudget
+    const began = clock.unsafeCurrentTimeMillis()
     const pairs: Array<readonly [baseline: Sample, subject: Sample]> = []
     for (let run = 1; run <= runs; run += 1) {
       pairs.push(yield* pair(run))
@@ -188,6 +200,7 @@ export const measurePairs = <Sample, R>(options: {
         row.compare === "ratio" ? comparison.median : spread(after).median
       )
       if (isSettled(sofar.map(({ comparison }) => comparison), scales, run)) break
+      if (run >= fewestRuns && clock.unsafeCurrentTimeMillis() - began > budget) break
     }
     return compareBy(rows, pairs).map(({ after, before, comparison, row: { aim, compare, name, unit } }): Measured => ({
       name,

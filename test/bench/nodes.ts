@@ -68,14 +68,14 @@ const one = (options: Options, place: string) => (major: string) =>
     yield* checkout(copy)
     const inCopy = (...words: ReadonlyArray<string>) => Command.workingDirectory(Command.make(node, ...words), copy)
     yield* output(inCopy(".build/build.mjs"), `the build by Node ${major}`)
+    const runs = options.hasRuns ? ["--runs", String(options.runs)] : []
     const words = options.chosen.flatMap(([name]) => ["--only", name])
     const text = yield* output(
       inCopy(
         "node_modules/vite-node/vite-node.mjs",
         "test/bench/main.ts",
         "--json",
-        "--runs",
-        String(options.runs),
+        ...runs,
         ...words
       ),
       `the benchmark by Node ${major}`

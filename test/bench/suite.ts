@@ -6,11 +6,16 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Certificates from "./certificates.ts"
+import { TimeBudget } from "./measure.ts"
 import type { Chosen, Options } from "./options.ts"
 import { type BenchFailed, Environment } from "./processes.ts"
 import { type Figure, legend, type Results, results } from "./report.ts"
+
+/** How long a comparison may take if `--runs` is absent, in milliseconds. Then the whole table takes less than ten minutes. */
+const budget = 10_000
 
 /** With certificates there is no aim, so fewer runs are enough. */
 const certificateRuns = 9
@@ -30,7 +35,7 @@ const one = (options: Options, certificates: string) => ([name, entry]: Chosen) 
           Effect.provideService(Environment, environment)
         )
         return without.map((figure, at): Figure => ({ ...figure, certificates: withThem[at] ?? null }))
-      }),
+      }).pipe(options.hasRuns ? identity : Effect.provideService(TimeBudget, budget)),
       Clock.currentTimeNanos
     )
     yield* Console.error(`  took ${Duration.format(Duration.seconds(Math.round(Duration.toSeconds(took))))}`)
