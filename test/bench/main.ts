@@ -15,6 +15,7 @@ import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -44,13 +45,14 @@ const run = (options: Options.Options) => {
 
 const bench = Effect.gen(function*() {
   const options = yield* Options.parse(process.argv.slice(2))
+  const date = DateTime.formatIsoDateUtc(yield* DateTime.now)
   const [took, { text, values }] = yield* Effect.timedWith(run(options), Clock.currentTimeNanos)
-  const head = `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores; took ${
+  const head = `${date}, Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores; took ${
     Duration.format(Duration.seconds(Math.round(Duration.toSeconds(took))))
   }`
   yield* Console.log(
     options.format === "json"
-      ? JSON.stringify({ ...machine, seconds: Math.round(Duration.toSeconds(took)), ...values }, null, 2)
+      ? JSON.stringify({ ...machine, date, seconds: Math.round(Duration.toSeconds(took)), ...values }, null, 2)
       : [head, "", text].join("\n")
   )
 })
