@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Certificates from "./certificates.ts"
-import { TimeBudget } from "./measure.ts"
+import { type Measured, TimeBudget } from "./measure.ts"
 import type { Chosen, Options } from "./options.ts"
 import { type BenchFailed, Environment } from "./processes.ts"
 import { type Figure, legend, type Results, results } from "./report.ts"
@@ -19,6 +19,9 @@ const budget = 10_000
 
 /** With certificates there is no aim, so fewer runs are enough. */
 const certificateRuns = 9
+
+const isSameFigure = (one: Measured, other: Measured): boolean =>
+  one.name === other.name && one.baseline?.name === other.baseline?.name
 
 const one = (options: Options, certificates: string) => ([name, entry]: Chosen) =>
   Effect.gen(function*() {
@@ -34,7 +37,10 @@ const one = (options: Options, certificates: string) => ([name, entry]: Chosen) 
           Effect.scoped,
           Effect.provideService(Environment, environment)
         )
-        return without.map((figure, at): Figure => ({ ...figure, certificates: withThem[at] ?? null }))
+        return without.map((figure): Figure => ({
+          ...figure,
+          certificates: withThem.find((other) => isSameFigure(figure, other)) ?? null
+        }))
       }).pipe(options.hasRuns ? identity : Effect.provideService(TimeBudget, budget)),
       Clock.currentTimeNanos
     )
