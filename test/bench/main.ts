@@ -22,6 +22,7 @@ import * as Exit from "effect/Exit"
 import { availableParallelism, cpus } from "node:os"
 import * as Nodes from "./nodes.ts"
 import * as Options from "./options.ts"
+import { BenchFailed } from "./processes.ts"
 import * as Profile from "./profile.ts"
 import * as Scale from "./scale.ts"
 import * as Suite from "./suite.ts"
@@ -46,7 +47,7 @@ const run = (options: Options.Options) => {
 const bench = Effect.gen(function*() {
   const options = yield* Options.parse(process.argv.slice(2))
   const date = DateTime.formatIsoDateUtc(yield* DateTime.now)
-  const [took, { text, values }] = yield* Effect.timedWith(run(options), Clock.currentTimeNanos)
+  const [took, { failures = [], text, values }] = yield* Effect.timedWith(run(options), Clock.currentTimeNanos)
   const head = `${date}, Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores; took ${
     Duration.format(Duration.seconds(Math.round(Duration.toSeconds(took))))
   }`
@@ -55,6 +56,7 @@ const bench = Effect.gen(function*() {
       ? JSON.stringify({ ...machine, date, seconds: Math.round(Duration.toSeconds(took)), ...values }, null, 2)
       : [head, "", text].join("\n")
   )
+  if (failures.length > 0) return yield* new BenchFailed({ reason: failures.join("\n") })
 })
 
 bench.pipe(

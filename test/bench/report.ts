@@ -13,6 +13,8 @@ export interface Figure extends Measured {
 export interface Results {
   readonly values: Readonly<Record<string, unknown>>
   readonly text: string
+  /** The experiments that failed, each with its reason. */
+  readonly failures?: ReadonlyArray<string>
 }
 
 type Cells = ReadonlyArray<string>

@@ -48,19 +48,25 @@ const one = (options: Options, certificates: string) => ([name, entry]: Chosen) 
     return figures
   })
 
-/** Measures the chosen experiments. */
-export const measureAll = (
-  options: Options
-): Effect.Effect<ReadonlyArray<Figure>, BenchFailed, FileSystem.FileSystem | Scope.Scope> =>
-  Effect.flatMap(
-    Certificates.file,
-    (file) => Effect.map(Effect.forEach(options.chosen, one(options, file)), (figures) => figures.flat())
-  )
+/** Measures the chosen experiments. One that fails does not lose the figures of the others. */
+const measureAll = (options: Options) =>
+  Effect.gen(function*() {
+    const certificates = yield* Certificates.file
+    return yield* Effect.partition(options.chosen, (chosen) =>
+      one(options, certificates)(chosen).pipe(
+        Effect.mapError(({ message }) => `${chosen[0]}: ${message}`),
+        Effect.tapError((failure) => Console.error(`  failed: ${failure}`))
+      ))
+  })
 
 export const all = (
   options: Options
 ): Effect.Effect<Results, BenchFailed, FileSystem.FileSystem | Scope.Scope> =>
-  Effect.map(measureAll(options), (rows) => ({
-    values: { runs: options.runs, rows },
-    text: [results(options.format, rows), ...(options.format === "text" ? ["", legend] : [])].join("\n")
-  }))
+  Effect.map(measureAll(options), ([failures, figures]) => {
+    const rows = figures.flat()
+    return {
+      values: { runs: options.runs, rows },
+      text: [results(options.format, rows), ...(options.format === "text" ? ["", legend] : [])].join("\n"),
+      failures
+    }
+  })
