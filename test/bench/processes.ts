@@ -44,7 +44,7 @@ export const millis = (from: bigint, to: bigint): number => Number(to - from) / 
 
 /** The limit of each wait of the benchmark. */
 export class WaitLimit extends Context.Reference<WaitLimit>()("gateway-lock/bench/WaitLimit", {
-  defaultValue: (): Duration.Duration => Duration.seconds(20)
+  defaultValue: (): Duration.Duration => Duration.seconds(60)
 }) {}
 
 /** Fails if a wait takes longer than `WaitLimit`. */

@@ -18,7 +18,7 @@ const fixed = (value: number | undefined, digits = 1): string => value === undef
 
 const ms = (value: number): string => `${value.toFixed(value >= 100 ? 0 : 1)} ms`
 
-const socketLines = (rows: Effect.Effect.Success<typeof Sockets.measure>) => [
+const socketLines = (rows: Effect.Effect.Success<ReturnType<typeof Sockets.measure>>) => [
   ["idle WebSockets", "memory of each", "processor time, idle", "p95 of /healthz", "SIGTERM to exit", "of each"],
   ...rows.map(({ baseline, count, each, health, processor, stop }) => [
     String(count),
@@ -30,7 +30,7 @@ const socketLines = (rows: Effect.Effect.Success<typeof Sockets.measure>) => [
   ])
 ]
 
-const crowdLines = (rows: Effect.Effect.Success<typeof Crowds.measure>) => [
+const crowdLines = (rows: Effect.Effect.Success<ReturnType<typeof Crowds.measure>>) => [
   ["simultaneous starts", "until all are settled", "of each", "slowest loser", "as many node -e 0", "ratio"],
   ...rows.map(({ baseline, size, slowest, total }) => [
     String(size),
@@ -42,7 +42,7 @@ const crowdLines = (rows: Effect.Effect.Success<typeof Crowds.measure>) => [
   ])
 ]
 
-const listLines = (rows: Effect.Effect.Success<typeof Lists.measure>) => [
+const listLines = (rows: Effect.Effect.Success<ReturnType<typeof Lists.measure>>) => [
   ["gateways", "of these found running", "gateway list", "node -e 0", "ratio", "each gateway beyond node -e 0"],
   ...rows.map(({ baseline, count, running, time }) => [
     String(count),
@@ -60,9 +60,9 @@ const step = <A, E, R>(name: string, measure: Effect.Effect<A, E, R>) =>
 /** Measures the growth of all three. */
 export const all = ({ format }: Options): Effect.Effect<Results, BenchFailed, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function*() {
-    const lists = yield* step("list", Lists.measure)
-    const crowds = yield* step("simultaneous starts", Crowds.measure)
-    const sockets = yield* step("idle WebSockets", Sockets.measure)
+    const lists = yield* step("list", Lists.measure(Lists.points))
+    const crowds = yield* step("simultaneous starts", Crowds.measure(Crowds.points))
+    const sockets = yield* step("idle WebSockets", Sockets.measure(Sockets.points))
     return {
       values: { sockets, crowds, lists },
       text: [

@@ -14,8 +14,8 @@ import type { Chosen, Options } from "./options.ts"
 import { type BenchFailed, Environment } from "./processes.ts"
 import { type Figure, legend, type Results, results } from "./report.ts"
 
-/** How long a comparison may take if `--runs` is absent, in milliseconds. Then the whole table takes less than ten minutes. */
-const budget = 10_000
+/** How long a comparison may take if `--runs` is absent, in seconds. Then the whole table takes less than ten minutes. */
+const budget = 10
 
 /** With certificates there is no aim, so fewer runs are enough. */
 const certificateRuns = 9
@@ -41,7 +41,7 @@ const one = (options: Options, certificates: string) => ([name, entry]: Chosen) 
           ...figure,
           certificates: withThem.find((other) => isSameFigure(figure, other)) ?? null
         }))
-      }).pipe(options.hasRuns ? identity : Effect.provideService(TimeBudget, budget)),
+      }).pipe(options.hasRuns ? identity : Effect.provideService(TimeBudget, (entry.budget ?? budget) * 1000)),
       Clock.currentTimeNanos
     )
     yield* Console.error(`  took ${Duration.format(Duration.seconds(Math.round(Duration.toSeconds(took))))}`)

@@ -20,6 +20,8 @@ export interface Entry {
   readonly hasStarts: boolean
   /** The most runs in a run of all experiments. Without it, as many as `--runs` says. */
   readonly mostRuns?: number
+  /** How long each of its comparisons may take if `--runs` is absent, in seconds. Default: 10. */
+  readonly budget?: number
   /** Whether `--nodes` measures it if `--only` is absent. */
   readonly dependsOnNode?: boolean
 }
@@ -36,7 +38,7 @@ export const experiments: Readonly<Record<string, Entry>> = {
   "takeover": { measure: takeover, hasStarts: false },
   "many starts at once": { measure: crowd, hasStarts: true },
   "lock and unlock": { measure: locking, hasStarts: false },
-  "requests per second": { measure: throughput, hasStarts: false },
+  "requests per second": { measure: throughput, hasStarts: false, budget: 30 },
   "idle WebSockets": { measure: idleSockets, hasStarts: false },
   "open status pages": { measure: viewers, hasStarts: false },
   "lease": { measure: lease, hasStarts: false, mostRuns: 3 },

@@ -43,7 +43,7 @@ export const idleSockets: Program.Experiment = (runs) =>
     )
     const alone = yield* Program.server("sockets", folder)
     return yield* measure({
-      runs: Math.min(runs, 3),
+      runs: Math.min(runs, 2),
       baseline: {
         name: "ws alone",
         sample: lifeWithSockets((port) => [alone, String(port), folder], "listening")

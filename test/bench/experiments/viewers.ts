@@ -47,7 +47,7 @@ export const viewers: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const ports = [yield* startGateway, yield* startGateway] as const
     return yield* measurePairs({
-      runs: Math.min(runs, 11),
+      runs: Math.min(runs, 5),
       baseline: "no page open",
       subject: `${pages} pages open`,
       // The pages are open at one gateway, then at the other, because a process can be faster than another of the same program.

@@ -14,16 +14,17 @@ const medians = (crowds: ReadonlyArray<Crowd.Crowd>): Crowd.Crowd => ({
 })
 
 /** Measures each point in turns with as many times `node -e 0`. Each crowd has exactly one winner, or the measurement fails. */
-export const measure = Effect.forEach(points, ([size, times]) =>
-  Effect.map(
-    Effect.replicateEffect(
-      Effect.all([Effect.scoped(Crowd.nodes(size)), Effect.scoped(Crowd.gateways(size))]),
-      times
-    ),
-    (pairs) => ({
-      size,
-      times,
-      baseline: medians(pairs.map(([baseline]) => baseline)),
-      ...medians(pairs.map(([, crowd]) => crowd))
-    })
-  ))
+export const measure = (points: ReadonlyArray<readonly [size: number, times: number]>) =>
+  Effect.forEach(points, ([size, times]) =>
+    Effect.map(
+      Effect.replicateEffect(
+        Effect.all([Effect.scoped(Crowd.nodes(size)), Effect.scoped(Crowd.gateways(size))]),
+        times
+      ),
+      (pairs) => ({
+        size,
+        times,
+        baseline: medians(pairs.map(([baseline]) => baseline)),
+        ...medians(pairs.map(([, crowd]) => crowd))
+      })
+    ))

@@ -38,34 +38,35 @@ const timed = (args: ReadonlyArray<string>, gateways: number) =>
   }).pipe(Effect.scoped)
 
 /** Measures each point. The gateways of a point run on while the next point adds its own. */
-export const measure = Effect.gen(function*() {
-  const folder = yield* Program.temporaryFolder
-  const root = join(folder, "state")
-  const program = yield* Program.server("many", folder)
-  const environment = { ...yield* Environment, XDG_STATE_HOME: root }
-  const running = yield* Ref.make(0)
-  const addTo = (count: number) =>
-    Effect.gen(function*() {
-      for (let first = yield* Ref.get(running); first < count; first = yield* Ref.get(running)) {
-        const size = Math.min(perProcess, count - first)
-        const process = yield* startNode([program, String(first), String(size), join(root, "gateway-lock")])
-        yield* process.said("listening")
-        yield* Effect.replicateEffect(start("sleep", ["3600"]), size - 1)
-        yield* Ref.update(running, (sofar) => sofar + size)
-      }
-    })
-  return yield* Effect.forEach(points, (count) =>
-    Effect.gen(function*() {
-      yield* addTo(count)
-      const pairs = yield* Effect.replicateEffect(
-        Effect.all([timed(["-e", "0"], 0), timed([Program.path, "list"], count)]),
-        runs
-      ).pipe(Effect.provideService(Environment, environment))
-      return {
-        count,
-        baseline: spread(pairs.map(([baseline]) => baseline.time)).median,
-        time: spread(pairs.map(([, list]) => list.time)).median,
-        running: Math.min(...pairs.map(([, list]) => list.running))
-      }
-    }))
-})
+export const measure = (points: ReadonlyArray<number>) =>
+  Effect.gen(function*() {
+    const folder = yield* Program.temporaryFolder
+    const root = join(folder, "state")
+    const program = yield* Program.server("many", folder)
+    const environment = { ...yield* Environment, XDG_STATE_HOME: root }
+    const running = yield* Ref.make(0)
+    const addTo = (count: number) =>
+      Effect.gen(function*() {
+        for (let first = yield* Ref.get(running); first < count; first = yield* Ref.get(running)) {
+          const size = Math.min(perProcess, count - first)
+          const process = yield* startNode([program, String(first), String(size), join(root, "gateway-lock")])
+          yield* process.said("listening")
+          yield* Effect.replicateEffect(start("sleep", ["3600"]), size - 1)
+          yield* Ref.update(running, (sofar) => sofar + size)
+        }
+      })
+    return yield* Effect.forEach(points, (count) =>
+      Effect.gen(function*() {
+        yield* addTo(count)
+        const pairs = yield* Effect.replicateEffect(
+          Effect.all([timed(["-e", "0"], 0), timed([Program.path, "list"], count)]),
+          runs
+        ).pipe(Effect.provideService(Environment, environment))
+        return {
+          count,
+          baseline: spread(pairs.map(([baseline]) => baseline.time)).median,
+          time: spread(pairs.map(([, list]) => list.time)).median,
+          running: Math.min(...pairs.map(([, list]) => list.running))
+        }
+      }))
+  })

@@ -91,11 +91,12 @@ const alone = (program: string, count: number) =>
   }).pipe(Effect.scoped)
 
 /** Measures each point, the gateway after `ws` alone. */
-export const measure = Effect.gen(function*() {
-  const program = yield* Program.server("sockets", yield* Program.temporaryFolder)
-  return yield* Effect.forEach(points, (count) =>
-    Effect.gen(function*() {
-      const baseline = yield* alone(program, count)
-      return { count, baseline, ...yield* gatewayWith(count) }
-    }))
-})
+export const measure = (points: ReadonlyArray<number>) =>
+  Effect.gen(function*() {
+    const program = yield* Program.server("sockets", yield* Program.temporaryFolder)
+    return yield* Effect.forEach(points, (count) =>
+      Effect.gen(function*() {
+        const baseline = yield* alone(program, count)
+        return { count, baseline, ...yield* gatewayWith(count) }
+      }))
+  })
