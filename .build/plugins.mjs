@@ -84,36 +84,105 @@ const copied = /^(let (node_\w+) = require\("node:\w+"\);)\n\2 = (?:\w+\.)?__toE
 let foundCopies = 0
 const withoutCopies = {
   name: "without-copies",
-  renderChunk: (code) =>
-    code.replaceAll(copied, (text, loading, name) => {
+  renderChunk: (code) => {
+    const after = code.replaceAll(copied, (text, loading, name) => {
       if (code.includes(`${name}.default`)) return text
       foundCopies += 1
       return loading
-    }),
+    })
+    // The bundler's own functions are in a file of their own if several files need them. Without the copies, most files do not.
+    return after.includes("require_rolldown_runtime.") ? after : after.replace(/^const require_rolldown_runtime = .*\n/m, "")
+  },
   generateBundle: () => {
     if (foundCopies === 0) throw new Error("the bundler no longer copies Node's modules in the expected way")
   }
 }
 
+/** The files that the entry loads on use, with the names of their modules. A name may be only the beginning of a module's name. */
+const modulesOnUse = {
+  schemas: {
+    effect: ["BigDecimal", "BigInt", "ParseResult", "Schema", "schema/"],
+    platform: ["Error"],
+    src: ["GatewayLockError", "host/ProcessIdentity", "internal/milliseconds", "inspect/StatusModel", "internal/optional", "lock/RecordSchema", "lock/StateChange"]
+  },
+  streams: {
+    effect: ["channel", "Channel", "core-stream", "mailbox", "Mailbox", "opCodes/channel", "opCodes/continuation", "rcRef", "RcRef"]
+      .concat("sink", "Sink", "stream/", "stream.", "Stream", "take", "Take"),
+    platform: ["command", "Command"],
+    src: ["internal/child"]
+  },
+  acquiring: {
+    effect: [],
+    platform: [],
+    src: ["host/PsProcesses", "host/SecretFile"]
+      .concat("internal/readStream", "lock/Attempt", "lock/Claim", "lock/DraftFile", "lock/HeldLock")
+      .concat("lock/KernelAttempt", "lock/LockAttempt", "lock/LockFolder", "lock/LockInspection", "lock/LockWait", "lock/NamedFiles")
+      .concat("lock/RecordAttempt", "lock/SelfTest", "lock/Staleness", "lock/VolumeGroup", "ready/")
+      .concat("server/TokenFile", "supervisor/OwnerChange")
+  }
+}
+
+const folders = { effect: "/effect/dist/esm/(?:internal/)?", platform: "/platform/dist/esm/(?:internal/)?", src: "/src/" }
+
+/** The files that the entry loads on use, each with an expression for the paths of its modules. */
+export const onUse = Object.fromEntries(
+  Object.entries(modulesOnUse).map(([file, modules]) => {
+    const paths = Object.entries(modules).flatMap(([folder, names]) => names.map((name) => folders[folder] + name.replace(".", "\\.")))
+    return [file, new RegExp(paths.join("|").replaceAll("/", String.raw`[\\/]`))]
+  })
+)
+
 /**
  * Some modules of Node take Node long to load, and many commands do not use them. This plugin moves the `require` of these modules
- * from the beginning of the entry to the places of use. The parentheses are for `new`, whose call would otherwise be that of `require`.
+ * from the beginning of the entry, and of the files that it loads on use, to the places of use. The parentheses are for `new`, whose
+ * call would otherwise be that of `require`.
  */
-const builtinsOnUse = (names) => ({
-  name: "builtins-on-use",
-  renderChunk: (code, { isEntry }) =>
-    isEntry
-      ? names.reduce((text, name) => {
-        const loading = `let node_${name} = require("node:${name}");\n`
-        const use = new RegExp(`\\bnode_${name}\\.`, "g")
-        const after = text.replace(loading, "").replaceAll(use, `(require("node:${name}")).`)
-        if (!text.includes(loading) || !use.test(text) || new RegExp(`\\bnode_${name}\\b`).test(after)) {
-          throw new Error(`the bundle no longer loads and uses node:${name} in the expected way`)
-        }
-        return after
-      }, code)
-      : undefined
-})
+const builtinsOnUse = (names) => {
+  const found = new Set()
+  const moved = (text, name) => {
+    const loading = `let node_${name} = require("node:${name}");\n`
+    if (!text.includes(loading)) return text
+    found.add(name)
+    const after = text.replace(loading, "").replaceAll(new RegExp(`\\bnode_${name}\\.`, "g"), `(require("node:${name}")).`)
+    if (new RegExp(`\\bnode_${name}\\b`).test(after)) throw new Error(`the bundle uses node:${name} in an unexpected way`)
+    return after
+  }
+  return {
+    name: "builtins-on-use",
+    renderChunk: (code, { isEntry, name }) => isEntry || Object.hasOwn(onUse, name) ? names.reduce(moved, code) : undefined,
+    generateBundle: () => {
+      const missing = names.filter((name) => !found.has(name))
+      if (missing.length > 0) throw new Error(`the bundle no longer loads these modules of Node in the expected way: ${missing.join(", ")}`)
+    }
+  }
+}
+
+/** The files of the commands that look at a gateway and end. A server calls functions too often to look for their file at each call. */
+const ofLooking = ["doctor", "GatewayList", "GatewayStatus", "health", "inspected", "list", "ListReport", "status", "StatusReport", "stop"]
+
+/**
+ * A refused start runs no code of some modules that the entry imports. The build puts these modules into files of their own. This
+ * plugin moves the `require` of these files from the beginning of the entry to the places of use, as `builtinsOnUse` does.
+ */
+const filesOnUse = (names) => {
+  const found = new Set()
+  const moved = (text, name) => {
+    const [line, require] = new RegExp(`^const require_${name} = (require\\("\\./${name}-[^"]+"\\));\n`, "m").exec(text) ?? []
+    if (line === undefined) return text
+    found.add(name)
+    const after = text.replace(line, "").replaceAll(new RegExp(`\\brequire_${name}\\.`, "g"), `(${require}).`)
+    if (new RegExp(`\\brequire_${name}\\b`).test(after)) throw new Error(`the bundle uses the file ${name} in an unexpected way`)
+    return after
+  }
+  return {
+    name: "files-on-use",
+    renderChunk: (code, { isEntry, name }) => isEntry || names.includes(name) || ofLooking.includes(name) ? names.reduce(moved, code) : undefined,
+    generateBundle: () => {
+      const missing = names.filter((name) => !found.has(name))
+      if (missing.length > 0) throw new Error(`the bundle no longer loads these files in the expected way: ${missing.join(", ")}`)
+    }
+  }
+}
 
 /**
  * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so
@@ -155,5 +224,6 @@ export const plugins = [
   withoutPerformance,
   withoutCopies,
   builtinsOnUse(["crypto", "dns", "http", "module", "net", "tty", "url"]),
+  filesOnUse(Object.keys(onUse)),
   ascii
 ]

@@ -7,7 +7,7 @@ import { rmSync, writeFileSync } from "node:fs"
 import { relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { rolldown } from "rolldown"
-import { entryPlugins, plugins } from "./plugins.mjs"
+import { entryPlugins, onUse, plugins } from "./plugins.mjs"
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 
@@ -42,6 +42,9 @@ const program = { input: { program: here("src/cli/runProgram.ts") }, preserveEnt
 // One file for all that every start needs: access to a name of another file is slower.
 const everyStart = { name: "program", tags: ["$initial"], priority: 1 }
 
+// The files that the entry loads on use, each with its modules alone: their dependencies may be needed by every start.
+const groupsOnUse = Object.entries(onUse).map(([name, test]) => ({ name, test, priority: 2, includeDependenciesRecursively: false }))
+
 /** The parts of the program that only a lease needs. */
 const leaseParts = /^\.\/(?:lead|execLead|leader|LeaseAudit|GivenLease)\.ts$/
 
@@ -53,7 +56,7 @@ const leaseParts = /^\.\/(?:lead|execLead|leader|LeaseAudit|GivenLease)\.ts$/
 const filesWithoutLease = async () => {
   const isExternal = { name: "without-lease", resolveId: { filter: { id: leaseParts }, handler: (id) => ({ id, external: true }) } }
   const build = await rolldown({ ...base, ...program, plugins: [isExternal, ...plugins] })
-  const { output: files } = await build.generate({ ...output, codeSplitting: { groups: [everyStart] } })
+  const { output: files } = await build.generate({ ...output, codeSplitting: { groups: [...groupsOnUse, everyStart] } })
   await build.close()
   return new Map(files.flatMap((file) => (file.moduleIds ?? []).map((id) => [id, file.name])))
 }
@@ -66,7 +69,7 @@ fileOf.set(here("src/cli/execFlags.ts"), "exec")
 const files = await bundle({ ...program, plugins: [toOwnFile, ...plugins] }, {
   ...output,
   codeSplitting: {
-    groups: [everyStart, { name: (id) => fileOf.get(id) ?? null, debugName: "without lease", includeDependenciesRecursively: false }]
+    groups: [...groupsOnUse, everyStart, { name: (id) => fileOf.get(id) ?? null, debugName: "without lease", includeDependenciesRecursively: false }]
   }
 })
 

@@ -6,12 +6,24 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
-import { toUrl } from "./Address.ts"
+import * as Errors from "./internal/lockErrors.ts"
 import { milliseconds } from "./internal/milliseconds.ts"
 import { optional } from "./internal/optional.ts"
-import { printable } from "./internal/printable.ts"
+
+export {
+  BindFailed,
+  isGatewayLockError,
+  LeadershipLost,
+  LeaseUnavailable,
+  LockHeld,
+  LockLost,
+  LockUnavailable,
+  OwnerHealthy,
+  OwnerUnhealthy,
+  PortInUse
+} from "./internal/lockErrors.ts"
 
 /**
  * The meaning of the pid in a lock file's record, as seen from this process now. When the record was written, that pid was the pid
@@ -26,7 +38,7 @@ import { printable } from "./internal/printable.ts"
  * @since 0.1.0
  * @category models
  */
-export const PidMeaning = Schema.Literal("Alive", "Gone", "OtherPidNamespace", "OtherBoot", "Unknown")
+export const PidMeaning = Schema.Literal(...Errors.pidMeanings)
 
 /**
  * @since 0.1.0
@@ -40,19 +52,20 @@ export type PidMeaning = typeof PidMeaning.Type
  * @since 0.1.0
  * @category models
  */
-export interface ServiceUnit extends Schema.Struct.Type<typeof serviceUnitFields> {}
-
-const serviceUnitFields = {
-  name: Schema.String,
+export interface ServiceUnit {
+  readonly name: string
   /** `user`: the unit is controlled with `systemctl --user`. */
-  scope: Schema.Literal("system", "user")
+  readonly scope: "system" | "user"
 }
 
 /**
  * @since 0.1.0
  * @category schemas
  */
-export const ServiceUnit: Schema.Schema<ServiceUnit> = Schema.Struct(serviceUnitFields)
+export const ServiceUnit: Schema.Schema<ServiceUnit> = Schema.Struct({
+  name: Schema.String,
+  scope: Schema.Literal("system", "user")
+})
 
 /**
  * The supervisor that restarts a gateway.
@@ -66,7 +79,7 @@ export const ServiceUnit: Schema.Schema<ServiceUnit> = Schema.Struct(serviceUnit
  * @since 0.1.0
  * @category models
  */
-export const SupervisorKind = Schema.Literal("none", "systemd", "launchd", "schtasks", "external")
+export const SupervisorKind = Schema.Literal(...Errors.supervisorKinds)
 
 /**
  * @since 0.1.0
@@ -81,7 +94,7 @@ export type SupervisorKind = typeof SupervisorKind.Type
  * @since 0.1.0
  * @category models
  */
-export const Phase = Schema.Literal("starting", "listening", "draining")
+export const Phase = Schema.Literal(...Errors.phases)
 
 /**
  * @since 0.1.0
@@ -119,7 +132,35 @@ export const Ready: Schema.Schema<Ready> = Schema.Union(
  * @since 0.1.0
  * @category models
  */
-export interface Holder extends Schema.Struct.Type<typeof fieldsOfHolder> {}
+export interface Holder {
+  /** Process id in the holder's own PID namespace. */
+  readonly pid?: number
+  /** What `pid` means to the process that raised the error. Absent if that process did not look the pid up. */
+  readonly pidMeaning?: PidMeaning
+  /** The program's file name, without its arguments. Present only if the process is `Alive`. */
+  readonly command?: string
+  /**
+   * The pid of a `gateway exec` process that has ended, although the command that it started still runs and keeps the lock. The
+   * field `pid` then has the pid of that command.
+   */
+  readonly endedWrapper?: number
+  /** The rule by which the holder counts as healthy. Absent for a holder that answers at `/healthz`. */
+  readonly ready?: Ready
+  /** When the holder acquired the lock, by the wall clock of its host. */
+  readonly since?: DateTime.Utc
+  readonly phase?: Phase
+  readonly configPath?: string
+  /** The absolute path of the config file, with symbolic links unresolved. */
+  readonly configName?: string
+  readonly stateDir?: string
+  /** The host that the holder listens on, or will listen on once it has started. */
+  readonly host?: string
+  readonly port?: number
+  readonly instanceId?: string
+  readonly supervisor?: SupervisorKind
+  /** The unit that the holder runs in. Present only if the process is `Alive`. */
+  readonly unit?: ServiceUnit
+}
 
 /**
  * `Holder` as JSON. Times are ISO 8601, in UTC.
@@ -130,32 +171,20 @@ export interface Holder extends Schema.Struct.Type<typeof fieldsOfHolder> {}
 export interface HolderEncoded extends Schema.Struct.Encoded<typeof fieldsOfHolder> {}
 
 const fieldsOfHolder = {
-  /** Process id in the holder's own PID namespace. */
   pid: optional(Schema.Number),
-  /** What `pid` means to the process that raised the error. Absent if that process did not look the pid up. */
   pidMeaning: optional(PidMeaning),
-  /** The program's file name, without its arguments. Present only if the process is `Alive`. */
   command: optional(Schema.String),
-  /**
-   * The pid of a `gateway exec` process that has ended, although the command that it started still runs and keeps the lock. The
-   * field `pid` then has the pid of that command.
-   */
   endedWrapper: optional(Schema.Number),
-  /** The rule by which the holder counts as healthy. Absent for a holder that answers at `/healthz`. */
   ready: optional(Ready),
-  /** When the holder acquired the lock, by the wall clock of its host. */
   since: optional(Schema.DateTimeUtc),
   phase: optional(Phase),
   configPath: optional(Schema.String),
-  /** The absolute path of the config file, with symbolic links unresolved. */
   configName: optional(Schema.String),
   stateDir: optional(Schema.String),
-  /** The host that the holder listens on, or will listen on once it has started. */
   host: optional(Schema.String),
   port: optional(Schema.Number),
   instanceId: optional(Schema.String),
   supervisor: optional(SupervisorKind),
-  /** The unit that the holder runs in. Present only if the process is `Alive`. */
   unit: optional(ServiceUnit)
 }
 
@@ -172,213 +201,81 @@ export const Holder: Schema.Schema<Holder, HolderEncoded> = Schema.Struct(fields
  */
 export const holderFields = fieldsOfHolder
 
-const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
+/** The schema of an error, from its class and the schemas of its fields. It has the tag and these schemas as properties. */
+const errorSchema = <
+  Tag extends GatewayLockError["_tag"],
+  Fields extends Schema.Struct.Fields,
+  E extends Schema.Schema.Type<Schema.TaggedStruct<Tag, Fields>>
+>(
+  tag: Tag,
+  error: new(fields: Schema.Schema.Type<Schema.TaggedStruct<Tag, Fields>>) => E,
+  fields: Fields
+) =>
+  Object.assign(
+    Schema.transform(Schema.TaggedStruct(tag, fields), Schema.instanceOf(error), {
+      strict: true,
+      decode: (fields) => new error(fields),
+      encode: (error) => error
+    }),
+    { _tag: tag, fields }
+  )
+
+const host = { host: Schema.String, port: Schema.Number }
+const cause = { cause: optional(Schema.Defect) }
+const holder = { holder: optional(Holder) }
 
 /**
- * The requested address already has a listener. The start fails at once and does not wait.
+ * The schema of each error.
  *
- * @since 0.1.0
- * @category errors
+ * @internal
  */
-export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortInUse")("PortInUse", {
-  host: Schema.String,
-  port: Schema.Number,
-  /** The process that listens, if it owns a gateway's lock and the record in the lock file could be read. */
-  holder: optional(Holder),
-  /** What the start found out about the listener, in words. */
-  listener: optional(Schema.String)
-}) {
-  override get message() {
-    return `another gateway instance is already listening on ${toUrl(this)}`
-  }
-}
-
-/**
- * The address could not be bound, although no listener was found on it. For example, this process may not use the
- * address (`EACCES`), or the host does not have it (`EADDRNOTAVAIL`).
- *
- * @since 0.1.0
- * @category errors
- */
-export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/BindFailed")("BindFailed", {
-  host: Schema.String,
-  port: Schema.Number,
-  reason: Schema.String,
-  /** The errno name, if the error has one. */
-  code: optional(Schema.String),
-  /** The addresses that this host has. Present only with `EADDRNOTAVAIL`. */
-  available: optional(Schema.Array(Schema.String)),
-  cause: optional(Schema.Defect)
-}) {
-  override get message() {
-    return printable(`failed to bind gateway socket on ${toUrl(this)}: ${this.reason}`)
-  }
-}
-
-/**
- * Another process holds the lock and does not serve the requested port.
- *
- * If the owner serves another port, `serving` is set and the start fails at once. Otherwise the start waits for `timeout`
- * before it fails.
- *
- * @since 0.1.0
- * @category errors
- */
-export class LockHeld extends Schema.TaggedError<LockHeld>("gateway-lock/LockHeld")("LockHeld", {
-  path: Schema.String,
-  /** How long the start waited. In JSON, milliseconds under `timeoutMs`. */
-  timeout: milliseconds("timeoutMs"),
-  holder: optional(Holder),
-  serving: optional(Schema.Struct({ host: Schema.String, port: Schema.Number }))
-}) {
-  override get message() {
-    return this.serving === undefined
-      ? `gateway already running${pidOf(this.holder)}; lock timeout after ${Duration.toMillis(this.timeout)}ms`
-      : `gateway already running${pidOf(this.holder)} on ${toUrl(this.serving)}`
-  }
-}
-
-/**
- * The lock could not be acquired, and no other process was found to hold it. Possible reasons are missing permission, a full
- * disk, or a path that is not a file.
- *
- * @since 0.1.0
- * @category errors
- */
-export class LockUnavailable
-  extends Schema.TaggedError<LockUnavailable>("gateway-lock/LockUnavailable")("LockUnavailable", {
+export const schemas = {
+  PortInUse: errorSchema("PortInUse", Errors.PortInUse, { ...host, ...holder, listener: optional(Schema.String) }),
+  BindFailed: errorSchema("BindFailed", Errors.BindFailed, {
+    ...host,
+    reason: Schema.String,
+    code: optional(Schema.String),
+    available: optional(Schema.Array(Schema.String)),
+    ...cause
+  }),
+  LockHeld: errorSchema("LockHeld", Errors.LockHeld, {
+    path: Schema.String,
+    timeout: milliseconds("timeoutMs"),
+    ...holder,
+    serving: optional(Schema.Struct(host))
+  }),
+  LockUnavailable: errorSchema("LockUnavailable", Errors.LockUnavailable, {
     path: Schema.String,
     reason: Schema.String,
-    /** The owner that the lock file names, if the file could be read. */
-    holder: optional(Holder),
-    cause: optional(Schema.Defect)
-  })
-{
-  override get message() {
-    return printable(`failed to acquire gateway lock at ${this.path}: ${this.reason}`)
-  }
-}
-
-/**
- * This process no longer holds its lock: the lock file was removed or replaced, and could not be restored. The process must
- * stop serving.
- *
- * @since 0.1.0
- * @category errors
- */
-export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLost")("LockLost", {
-  path: Schema.String,
-  reason: Schema.String,
-  /** The process that holds the lock now, if known. */
-  holder: optional(Holder),
-  cause: optional(Schema.Defect)
-}) {
-  override get message() {
-    return printable(`lost gateway lock at ${this.path}: ${this.reason}`)
-  }
-}
-
-/**
- * A start under a supervisor found that a healthy gateway already runs. The start fails, and the running gateway keeps the lock
- * and the port.
- *
- * @since 0.1.0
- * @category errors
- */
-export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock/OwnerHealthy")("OwnerHealthy", {
-  supervisor: SupervisorKind,
-  host: Schema.String,
-  port: Schema.Number,
-  holder: optional(Holder)
-}) {
-  override get message() {
-    return `gateway already running under ${this.supervisor}; existing gateway is healthy, ${
-      this.supervisor === "systemd"
-        ? "exiting with code 78 to prevent a systemd Restart=always loop"
-        : "leaving it in control"
-    }`
-  }
-}
-
-/**
- * A start under a supervisor found that another process, the owner, has the lock or the port. The owner did not become healthy
- * within `timeout`.
- *
- * @since 0.1.0
- * @category errors
- */
-export class OwnerUnhealthy
-  extends Schema.TaggedError<OwnerUnhealthy>("gateway-lock/OwnerUnhealthy")("OwnerUnhealthy", {
+    ...holder,
+    ...cause
+  }),
+  LockLost: errorSchema("LockLost", Errors.LockLost, {
+    path: Schema.String,
+    reason: Schema.String,
+    ...holder,
+    ...cause
+  }),
+  OwnerHealthy: errorSchema("OwnerHealthy", Errors.OwnerHealthy, { supervisor: SupervisorKind, ...host, ...holder }),
+  OwnerUnhealthy: errorSchema("OwnerUnhealthy", Errors.OwnerUnhealthy, {
     supervisor: SupervisorKind,
-    host: Schema.String,
-    port: Schema.Number,
-    /** How long the start waited. In JSON, milliseconds under `timeoutMs`. */
+    ...host,
     timeout: milliseconds("timeoutMs"),
-    holder: optional(Holder)
-  })
-{
-  override get message() {
-    return `gateway already running under ${this.supervisor}; existing gateway did not become healthy after ${
-      Duration.toMillis(this.timeout)
-    }ms`
-  }
-}
-
-/**
- * This process no longer leads among hosts: its lease was not renewed in time, was taken over, or was handed over. The process must
- * stop everything that only a leader may do, and end.
- *
- * @since 0.1.0
- * @category errors
- */
-export class LeadershipLost
-  extends Schema.TaggedError<LeadershipLost>("gateway-lock/LeadershipLost")("LeadershipLost", {
-    /** The name of the lease. */
+    ...holder
+  }),
+  LeadershipLost: errorSchema("LeadershipLost", Errors.LeadershipLost, {
     lease: Schema.String,
     reason: Schema.String,
-    /** The token of the leadership that was lost. In JSON, a decimal number as a string. */
     fencingToken: optional(Schema.BigInt),
-    cause: optional(Schema.Defect)
-  })
-{
-  override get message() {
-    return printable(`lost leadership of ${this.lease}: ${this.reason}`)
-  }
-}
-
-/**
- * The lease cannot be used as it is: a right is missing, the times do not fit together, or the fencing token is not higher than one
- * that this host has seen. A store that is down is waited for, and is no such error.
- *
- * @since 0.1.0
- * @category errors
- */
-export class LeaseUnavailable
-  extends Schema.TaggedError<LeaseUnavailable>("gateway-lock/LeaseUnavailable")("LeaseUnavailable", {
-    /** The name of the lease. */
+    ...cause
+  }),
+  LeaseUnavailable: errorSchema("LeaseUnavailable", Errors.LeaseUnavailable, {
     lease: Schema.String,
-    /** The address of the store, without credentials. */
     store: Schema.String,
     reason: Schema.String,
-    cause: optional(Schema.Defect)
+    ...cause
   })
-{
-  override get message() {
-    return printable(`failed to use lease ${this.lease} at ${this.store}: ${this.reason}`)
-  }
 }
-
-const family = [
-  PortInUse,
-  BindFailed,
-  LockHeld,
-  LockUnavailable,
-  LockLost,
-  OwnerHealthy,
-  OwnerUnhealthy,
-  LeadershipLost,
-  LeaseUnavailable
-] as const
 
 /**
  * The schema of all errors in this module, for encoding and decoding. A start fails with `PortInUse`, `BindFailed`,
@@ -403,7 +300,17 @@ const family = [
  * @since 0.1.0
  * @category schemas
  */
-export const GatewayLockError = Schema.Union(...family)
+export const GatewayLockError = Schema.Union(
+  schemas.PortInUse,
+  schemas.BindFailed,
+  schemas.LockHeld,
+  schemas.LockUnavailable,
+  schemas.LockLost,
+  schemas.OwnerHealthy,
+  schemas.OwnerUnhealthy,
+  schemas.LeadershipLost,
+  schemas.LeaseUnavailable
+)
 
 /**
  * Any error of this module: a union whose members `Effect.catchTags` handles by tag.
@@ -411,12 +318,13 @@ export const GatewayLockError = Schema.Union(...family)
  * @since 0.1.0
  * @category errors
  */
-export type GatewayLockError = typeof GatewayLockError.Type
-
-/**
- * Whether a value is an error of this module.
- *
- * @since 0.1.0
- * @category predicates
- */
-export const isGatewayLockError = (u: unknown): u is GatewayLockError => family.some((error) => u instanceof error)
+export type GatewayLockError =
+  | Errors.PortInUse
+  | Errors.BindFailed
+  | Errors.LockHeld
+  | Errors.LockUnavailable
+  | Errors.LockLost
+  | Errors.OwnerHealthy
+  | Errors.OwnerUnhealthy
+  | Errors.LeadershipLost
+  | Errors.LeaseUnavailable

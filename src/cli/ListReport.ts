@@ -47,7 +47,5 @@ export const toText = (list: GatewayList, nowMillis: number, style: Style): stri
   ].join("\n")
 }
 
-const encode = Schema.encodeSync(GatewayList)
-
 /** The JSON form, as the Schema `GatewayList` describes it. */
-export const toJson = (list: GatewayList): string => JSON.stringify(encode(list), null, 2)
+export const toJson = (list: GatewayList): string => JSON.stringify(Schema.encodeSync(GatewayList)(list), null, 2)

@@ -291,7 +291,6 @@ export const toText = (
   ].join("\n")
 }
 
-const encode = Schema.encodeSync(GatewayStatus.GatewayStatus)
-
 /** Formats a status as JSON, in the form that the Schema `GatewayStatus` describes. */
-export const toJson = (status: Status): string => JSON.stringify(encode(status), null, 2)
+export const toJson = (status: Status): string =>
+  JSON.stringify(Schema.encodeSync(GatewayStatus.GatewayStatus)(status), null, 2)

@@ -16,10 +16,8 @@ import { sameGateway } from "./sameGateway.ts"
 import type { Style } from "./StatusReport.ts"
 import { print } from "./Stdout.ts"
 
-const encode = Schema.encodeSync(DoctorReport)
-
 /** The JSON form, as the Schema `DoctorReport` describes it. */
-export const toJson = (report: DoctorReport): string => JSON.stringify(encode(report), null, 2)
+export const toJson = (report: DoctorReport): string => JSON.stringify(Schema.encodeSync(DoctorReport)(report), null, 2)
 
 /** Codes of foreground colours: the parameters of Select Graphic Rendition (ECMA-48, 8.3.117). */
 const sgr: Readonly<Record<Severity, number>> = { ok: 32, info: 90, warning: 33, error: 31 }

@@ -8,12 +8,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { type Address, toUrl } from "../Address.ts"
 import type { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as PortOwners from "../host/PortOwners.ts"
+import * as QuickFiles from "../host/QuickFiles.ts"
 import { reported } from "../internal/WaitDisplay.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { untilLost } from "../lock/LossReport.ts"
@@ -187,6 +189,8 @@ const startOnce = (start: Start, { leaseUrl, token }: Pick<RunOptions, "leaseUrl
     const lock = yield* Layer.build(Lock)
     // The server's code is loaded after the lock is acquired, so that a start that does not get the lock does not load it.
     const { serve } = yield* serving
+    // From here on, a file that is read at once would delay the answers to requests.
+    MutableRef.set(yield* QuickFiles.IsAlone, false)
     const lead = yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token, leaseUrl }), lock)
     return Context.make(Lead, lead === undefined ? Effect.never : Effect.provide(lead, lock))
   }))

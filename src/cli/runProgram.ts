@@ -2,12 +2,14 @@
  * Runs the program in this process, and handles signals, uncaught exceptions and the exit status. Import this module only to run
  * the program: it listens for signals at once.
  */
-// This code runs outside of fibers, so it uses Node's own timers, clock and console.
+// This code runs outside of fibers, so it uses Node's own timers, clock, console and environment.
 // @effect-diagnostics globalDate:off
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
 // @effect-diagnostics globalConsoleInEffect:off
+// @effect-diagnostics processEnv:off
+// @effect-diagnostics processEnvInEffect:off
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Runtime from "@effect/platform/Runtime"
 import * as Cause from "effect/Cause"
@@ -21,6 +23,7 @@ import { constants } from "node:os"
 import * as NodePath from "node:path"
 import * as Timers from "node:timers"
 import { exit } from "../host/endProcess.ts"
+import { MayHave } from "../internal/environment.ts"
 import { jsonLine } from "../report/jsonLine.ts"
 import { defectToJson } from "../report/otherFailures.ts"
 import { DrainCut } from "../server/DrainCut.ts"
@@ -160,6 +163,7 @@ export const runProgram = (unwritten?: NodeJS.ErrnoException): void => {
     uncaught: Deferred.await(uncaught)
   }).pipe(
     Effect.provideService(Stdout.Stdout, unwritten === undefined ? Stdout.writeLive : () => Stdout.failed(unwritten)),
+    Effect.provideService(MayHave, (name) => process.env[name] !== undefined),
     Effect.provideService(
       StopRequest,
       Effect.sync(() => exceptions === 0 ? Option.fromNullable(signals?.first()) : Option.some("an uncaught exception"))

@@ -231,8 +231,8 @@ export const layerProc: Layer.Layer<PortOwners, never, FileSystem.FileSystem> = 
 // ---------------------------------------------------------------------------
 
 const byCommand = (
-  command: (port: number) => Command.Command,
-  all: Command.Command,
+  // A command copies the environment, so it is made only when it is run.
+  command: (port: number | undefined) => Command.Command,
   name: string,
   parse: (text: string) => ReadonlyArray<PortListener>
 ): Effect.Effect<PortOwners["Type"], never, CommandExecutor.CommandExecutor> =>
@@ -240,7 +240,7 @@ const byCommand = (
     PortOwners.of({
       blocker: (address) => Effect.map(firstTaken(address), Option.as(unseenBlocker)),
       portsOf: (pids) =>
-        output(all, timeLimit).pipe(
+        Effect.suspend(() => output(command(undefined), timeLimit)).pipe(
           Effect.map((text) =>
             distinct(parse(text).flatMap(({ pid, port }) => pid !== undefined && pids.includes(pid) ? [port] : []))
           ),
@@ -248,7 +248,7 @@ const byCommand = (
           Effect.provide(context)
         ),
       listeners: (port) =>
-        output(command(port), timeLimit).pipe(
+        Effect.suspend(() => output(command(port), timeLimit)).pipe(
           Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),
           Effect.orElseSucceed(() => unseen(`${name} gave no result`)),
           Effect.provide(context)
@@ -256,15 +256,13 @@ const byCommand = (
     }))
 
 const lsof = byCommand(
-  (port) => child("lsof", "-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
-  child("lsof", "-nP", "-iTCP", "-sTCP:LISTEN", "-F", "ptn"),
+  (port) => child("lsof", "-nP", port === undefined ? "-iTCP" : `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
   "lsof",
   parseLsof
 )
 
 const netstat = byCommand(
   () => child("netstat.exe", "-ano"),
-  child("netstat.exe", "-ano"),
   "netstat",
   parseNetstat
 )

@@ -11,7 +11,9 @@ import * as MutableRef from "effect/MutableRef"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { networkInterfaces } from "node:os"
-import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
+import { Duplex } from "node:stream"
+import { type Address, isLoopback, isV6, isWildcard, urlHost } from "../Address.ts"
+import * as PlainAnswer from "./PlainAnswer.ts"
 
 /**
  * Why no HTTP answer arrived.
@@ -130,13 +132,10 @@ export const endConnectionToItself = (socket: Net.Socket): void => {
   socket.resetAndDestroy()
 }
 
-/** Sends the request on a connection that is already made. */
-const ask = (
-  socket: Net.Socket,
-  address: Address,
-  path: string,
-  resume: (answer: Effect.Effect<Answer, ProbeFailed>) => void
-): Http.ClientRequest => {
+type Resume = (answer: Effect.Effect<Answer, ProbeFailed>) => void
+
+/** Asks with Node's HTTP client on a connection that is already made. */
+const askWithClient = (socket: Duplex, address: Address, path: string, resume: Resume): Http.ClientRequest => {
   const request = Http.request({
     createConnection: () => socket,
     host: address.host,
@@ -169,6 +168,75 @@ const ask = (
   })
   request.end()
   return request
+}
+
+/**
+ * Gives the answer that has begun to arrive on a socket to Node's HTTP client. The request is already sent, so what the client
+ * writes is dropped.
+ */
+const passToClient = (
+  socket: Net.Socket,
+  arrived: ReadonlyArray<Buffer>,
+  address: Address,
+  path: string,
+  resume: Resume
+): Http.ClientRequest => {
+  const answer = new Duplex({
+    read: () => {
+      socket.resume()
+    },
+    write: (_chunk, _encoding, done) => done(),
+    destroy: (error, done) => {
+      socket.destroy()
+      done(error)
+    }
+  })
+  const push = (chunk: Buffer | null) => {
+    if (!answer.push(chunk)) socket.pause()
+  }
+  arrived.forEach(push)
+  socket.on("data", push)
+  socket.once("close", () => answer.destroy())
+  if (socket.readableEnded) push(null)
+  else socket.once("end", () => push(null))
+  return askWithClient(answer, address, path, resume)
+}
+
+/** What a URL, and so a request, may contain unescaped. */
+const plainPath = /^\/[\x21-\x7e]*$/
+
+/** Sends the request on a connection that is already made. An answer in the plainest form needs no HTTP client. */
+const ask = (
+  socket: Net.Socket,
+  address: Address,
+  path: string,
+  resume: Resume,
+  fail: (error: NodeJS.ErrnoException) => void
+): void => {
+  if (!plainPath.test(path)) {
+    askWithClient(socket, address, path, resume).on("error", fail)
+    return
+  }
+  const arrived: Array<Buffer> = []
+  const pass = () => {
+    socket.off("data", read)
+    socket.off("end", pass)
+    passToClient(socket, arrived, address, path, resume).on("error", fail)
+  }
+  const read = (chunk: Buffer) => {
+    arrived.push(chunk)
+    const answer = PlainAnswer.parse(Buffer.concat(arrived))
+    if (answer._tag === "Other") return pass()
+    if (answer._tag === "Incomplete") return
+    socket.destroy()
+    resume(Effect.succeed({ status: answer.status, body: answer.body }))
+  }
+  socket.on("data", read)
+  socket.once("end", pass)
+  const host = address.port === 80 ? urlHost(address.host) : `${urlHost(address.host)}:${address.port}`
+  socket.write(
+    `GET ${path} HTTP/1.1\r\naccept: application/json\r\nconnection: close\r\nHost: ${host}\r\n\r\n`
+  )
 }
 
 /** How long a connection within this machine takes at most, if the loopback interface is up. */
@@ -225,7 +293,7 @@ const get = (
     socket.once("connect", () => {
       MutableRef.set(connecting, false)
       socket.setTimeout(0)
-      if (!isToItself(socket)) return ask(socket, address, path, resume).on("error", fail)
+      if (!isToItself(socket)) return ask(socket, address, path, resume, fail)
       endConnectionToItself(socket)
       resume(
         new ProbeFailed({ reason: "NoListener", detail: "nothing listens there: the socket was connected to itself" })
@@ -237,7 +305,7 @@ const get = (
   })
 
 /**
- * Sends requests with `node:http`. It reuses no connection and uses no proxy.
+ * Sends requests on a new connection each, and uses no proxy.
  *
  * @since 0.1.0
  * @category layers

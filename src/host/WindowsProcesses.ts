@@ -18,13 +18,16 @@ import { child, output } from "../internal/child.ts"
 import { Sighting } from "./Liveness.ts"
 import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
-const CimProcess = Schema.Struct({
-  ProcessId: Schema.Number,
-  Name: Schema.NullOr(Schema.String),
-  /** The time of creation in ISO 8601, UTC. `null` if Windows has none, as for its idle process. */
-  Created: Schema.NullOr(Schema.String)
-})
-const CimProcesses = Schema.parseJson(Schema.Union(Schema.Array(CimProcess), CimProcess))
+/** The schema of the answer of the CIM query. It is made when an answer arrives, because no other system needs it. */
+const cimProcesses = () => {
+  const CimProcess = Schema.Struct({
+    ProcessId: Schema.Number,
+    Name: Schema.NullOr(Schema.String),
+    /** The time of creation in ISO 8601, UTC. `null` if Windows has none, as for its idle process. */
+    Created: Schema.NullOr(Schema.String)
+  })
+  return Schema.parseJson(Schema.Union(Schema.Array(CimProcess), CimProcess))
+}
 
 /** A process as Windows describes it. */
 interface WindowsProcess {
@@ -45,7 +48,7 @@ interface WindowsProcess {
  */
 export const parseCim = (text: string): Option.Option<ReadonlyMap<number, WindowsProcess>> =>
   Option.map(
-    Schema.decodeUnknownOption(CimProcesses)(text.trim()),
+    Schema.decodeUnknownOption(cimProcesses())(text.trim()),
     (answer) =>
       new Map(
         [answer].flat().flatMap(({ Created, Name, ProcessId }) => {

@@ -5,6 +5,7 @@
  * This module imports nothing from the project and nothing from Effect, so that all code of the project and of Effect comes from
  * the bundle.
  */
+import { isAscii } from "node:buffer"
 import { existsSync, readFileSync } from "node:fs"
 import * as Module from "node:module"
 import { homedir } from "node:os"
@@ -29,6 +30,15 @@ const readIfPresent = (path: string): Buffer | undefined => {
   } catch {
     return undefined
   }
+}
+
+/**
+ * Reads a script. With an encoding, Node reads a file 8 KiB at a time and validates each character. The build keeps almost every
+ * file of the program in ASCII, which needs neither.
+ */
+const readScript = (path: string): string => {
+  const bytes = readFileSync(path)
+  return bytes.toString(isAscii(bytes) ? "latin1" : "utf8")
 }
 
 /** The folder for this user's caches, by the convention of the platform. */
@@ -95,7 +105,7 @@ export const loadProgram = (folder: string, onScript?: OnScript): void => {
     if (!isCompiled) return require(`./${name}`)
     const cachePath = `${path}${cacheSuffix}`
     const cachedData = readIfPresent(cachePath)
-    const source = readFileSync(path, "utf8")
+    const source = readScript(path)
     const script = new Script(source, { filename: path, ...(cachedData === undefined ? {} : { cachedData }) })
     const value: unknown = script.runInThisContext()
     onScript?.(script, cachePath)

@@ -4,128 +4,22 @@
  *
  * @since 0.1.0
  */
-import * as DateTime from "effect/DateTime"
-import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
+import * as Predicate from "effect/Predicate"
+import * as Struct from "effect/Struct"
 import type { Address } from "../Address.ts"
-import { type Holder, Phase, Ready, SupervisorKind } from "../GatewayLockError.ts"
-import { ProcessIdentity, processIdentityFields } from "../host/ProcessIdentity.ts"
-import { optional } from "../internal/optional.ts"
-import * as Lease from "./LeaseRecord.ts"
-
-const Port = Schema.Int.pipe(Schema.between(0, 65535))
+import type { Holder } from "../GatewayLockError.ts"
+import { phases } from "../internal/lockErrors.ts"
+import type { Child, LeaseRecord, OwnerRecord, OwnerRecordEncoded } from "./RecordSchema.ts"
+import { readSupervisor, readTime, writeTime } from "./recordValues.ts"
 
 /**
  * @since 0.1.0
  * @category schemas
  */
-export { LeaseRecord } from "./LeaseRecord.ts"
-export { Phase, ProcessIdentity, Ready }
-
-/** If another program wrote text that is not a time, the time is `None`, and the rest of the record is still used. */
-const readTime = (text: string): Option.Option<DateTime.Utc> => Option.map(DateTime.make(text), DateTime.toUtc)
-const writeTime = (time: Option.Option<DateTime.Utc>): string =>
-  Option.isNone(time) ? "" : DateTime.formatIso(time.value)
-const recordedTime = Schema.transform(Schema.String, Schema.OptionFromSelf(Schema.DateTimeUtcFromSelf), {
-  strict: true,
-  decode: readTime,
-  encode: writeTime
-})
-
-/** A later version may write a kind of supervisor that this version does not know. That kind is read as `external`. */
-const readSupervisor = (name: string): SupervisorKind =>
-  SupervisorKind.literals.find((kind) => kind === name) ?? "external"
-const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
-  strict: true,
-  decode: readSupervisor,
-  encode: (kind) => kind
-})
-
-/**
- * The record in a lock file, version 1.
- *
- * @since 0.1.0
- * @category models
- */
-export interface OwnerRecord extends Schema.Struct.Type<typeof fields> {}
-
-/**
- * An `OwnerRecord` as JSON. Times are in ISO 8601, UTC.
- *
- * @since 0.1.0
- * @category models
- */
-export interface OwnerRecordEncoded extends Schema.Struct.Encoded<typeof fields> {}
-
-/**
- * Identifies the command that a wrapper (`gateway exec`) has started, by pid and start time. Its boot and its PID
- * namespace are those of the wrapper, which are in the same record.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Child extends Schema.Struct.Type<typeof childFields> {}
-
-const { pid, startTime } = processIdentityFields
-const childFields = { pid, startTime }
-const Child: Schema.Schema<Child> = Schema.Struct(childFields)
-
-const fields = {
-  version: Schema.Literal(1),
-  /** A new id for every start. `/healthz` answers with this id. */
-  instanceId: Schema.NonEmptyString,
-  ...processIdentityFields,
-  /**
-   * When the owner acquired the lock. The owner may have started earlier and waited for the lock. `None` if the text in
-   * the file is not a time.
-   */
-  createdAt: recordedTime,
-  /** The canonical path of the config file. `stateDir` is canonical too. */
-  configPath: Schema.String,
-  /**
-   * The absolute config path with its symbolic links unresolved. It identifies the gateway even after a link was changed
-   * to another target. Absent in files that older versions of this package wrote.
-   */
-  configName: optional(Schema.String),
-  stateDir: Schema.String,
-  /** The host on which the owner listens, or will listen. Empty, with port 0, for an owner without a listener. */
-  host: Schema.String,
-  port: Port,
-  phase: Phase,
-  supervisor: recordedSupervisor,
-  /** A text that says why the owner assumes the supervisor in `supervisor`. */
-  supervisorReason: optional(Schema.String),
-  /**
-   * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Files that other
-   * programs wrote do not have this key. A file without it counts as `kernel`.
-   */
-  lock: optional(Schema.Literal("kernel", "record")),
-  /**
-   * `run`: the owner serves by itself. `exec`: the owner is a wrapper, which started `child` and keeps the lock for it. Files
-   * without this key count as `run`.
-   */
-  mode: optional(Schema.Literal("run", "exec")),
-  /** The command that a wrapper (`mode` is `exec`) has started, in the wrapper's PID namespace. Absent until it has started. */
-  child: optional(Child),
-  /** The rule by which the owner counts as healthy. Absent for an owner that answers at `/healthz`. */
-  ready: optional(Ready),
-  /**
-   * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last
-   * process that inherited it has ended, even if the wrapper is killed.
-   */
-  inheritsLock: optional(Schema.Boolean),
-  /** The lease by which the owner leads, or waits to lead, the gateways of several hosts. Absent without a lease. */
-  lease: optional(Lease.LeaseRecord)
-}
-
-/**
- * The schema of the record in a lock file.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schema.Struct(fields)
+export { Phase, Ready } from "../GatewayLockError.ts"
+export { ProcessIdentity } from "../host/ProcessIdentity.ts"
+export { type Child, LeaseRecord, OwnerRecord, type OwnerRecordEncoded } from "./RecordSchema.ts"
 
 /**
  * The largest file that is read as a record, in bytes. A gateway never writes a larger file.
@@ -134,32 +28,91 @@ export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schem
  */
 export const maxBytes = 64 * 1024
 
-/**
- * The schema of a record's JSON text, without transformations: the time and the supervisor stay text, and `decode` converts
- * them. Effect builds a parser without transformations in less time than one with them.
- */
-const FromJson = Schema.parseJson(
-  Schema.Struct({
-    ...fields,
-    createdAt: Schema.String,
-    supervisor: Schema.String,
-    lease: Schema.optional(Schema.Unknown)
-  })
-)
-/**
- * Parses a record. Effect builds the parser at the first call, and keeps it for later calls. So a start that finds no record
- * does not spend time on the parser.
- */
-const decode = (json: string): Either.Either<OwnerRecord, unknown> =>
-  Either.map(Schema.decodeUnknownEither(FromJson)(json), ({ lease, ...record }) => ({
-    ...record,
-    createdAt: readTime(record.createdAt),
-    supervisor: readSupervisor(record.supervisor),
-    ...Lease.parse(lease)
-  }))
+/** Whether a value is allowed. An absent key has the value `undefined`, which JSON does not contain. */
+type Check = (value: unknown) => boolean
+
+const isText: Check = (value) => typeof value === "string"
+const isPid: Check = (value) => Number.isSafeInteger(value) && Number(value) > 0
+const isStartTime: Check = (value) => Number.isFinite(value) && Number(value) >= 0
+const isOneOf = (...values: ReadonlyArray<unknown>): Check => (value) => values.includes(value)
+const optional = (check: Check): Check => (value) => value === undefined || check(value)
+
+/** A check for each key of an object. */
+type Checks<A> = { readonly [Key in keyof A]-?: Check }
+
+/** The object with only these keys. `undefined` if a value is not an object, or if a key has a value that is not allowed. */
+const pick = <A extends object>(checks: Checks<A>, value: unknown): A | undefined => {
+  if (!Predicate.isRecord(value)) return undefined
+  const keys = Struct.keys(checks)
+  const picked = Object.fromEntries(keys.flatMap((key) => Object.hasOwn(value, key) ? [[key, value[key]]] : []))
+  const isAllowed = (value: Record<string, unknown>): value is Record<string, unknown> & A =>
+    keys.every((key) => checks[key](value[key]))
+  return isAllowed(picked) ? picked : undefined
+}
+
+const childChecks: Checks<Child> = { pid: isPid, startTime: optional(isStartTime) }
+
+const leaseChecks: Checks<LeaseRecord> = {
+  name: isText,
+  store: optional(isText),
+  state: isOneOf("standby", "leader", "lost"),
+  fencingToken: optional(isText),
+  renewedAt: optional(isText),
+  trustedUntil: optional(isText)
+}
+
+/** A record as JSON. Its lease may be of a later version, whose lease this version does not understand. */
+interface Raw extends Omit<OwnerRecordEncoded, "lease"> {
+  readonly lease?: unknown
+}
+
+/** The keys and values that `RecordSchema` describes. */
+const checks: Checks<Raw> = {
+  version: isOneOf(1),
+  instanceId: (value) => isText(value) && value !== "",
+  ...childChecks,
+  bootId: optional(isText),
+  pidNamespace: optional(isText),
+  createdAt: isText,
+  configPath: isText,
+  configName: optional(isText),
+  stateDir: isText,
+  host: isText,
+  port: (value) => Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= 65535,
+  phase: isOneOf(...phases),
+  supervisor: isText,
+  supervisorReason: optional(isText),
+  lock: optional(isOneOf("kernel", "record")),
+  mode: optional(isOneOf("run", "exec")),
+  child: optional((value) => pick(childChecks, value) !== undefined),
+  ready: optional((value) =>
+    isOneOf("none", "port", "notify")(value) || (typeof value === "string" && value.startsWith("http:/"))
+  ),
+  inheritsLock: optional((value) => typeof value === "boolean"),
+  lease: () => true
+}
+
+const parseJson = Option.liftThrowable((json: string): unknown => JSON.parse(json))
+
+/** Reads a record. A lease that this version does not understand is ignored, and the rest of the record is still used. */
+const decode = (json: string): Option.Option<OwnerRecord> =>
+  Option.map(
+    Option.flatMapNullable(parseJson(json), (value) => pick(checks, value)),
+    ({ lease, ...record }) => {
+      const child = pick(childChecks, record.child)
+      const known = pick(leaseChecks, lease)
+      return {
+        ...record,
+        createdAt: readTime(record.createdAt),
+        supervisor: readSupervisor(record.supervisor),
+        ...(child === undefined ? {} : { child }),
+        ...(known === undefined ? {} : { lease: known })
+      }
+    }
+  )
 
 /** All keys that are written, also those of the objects in a record. */
-const keys = [...Object.keys(fields), ...Lease.keys]
+const keys = [...Object.keys(checks), ...Object.keys(leaseChecks)]
 
 const utf8 = new TextDecoder("utf-8", { fatal: false })
 
@@ -183,7 +136,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: false })
  * @category decoding
  */
 export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
-  content.length === 0 || content.length > maxBytes ? Option.none() : Either.getRight(decode(utf8.decode(content)))
+  content.length === 0 || content.length > maxBytes ? Option.none() : decode(utf8.decode(content))
 
 /**
  * Encodes a record as the bytes of a lock file: one line of JSON.

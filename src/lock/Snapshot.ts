@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { LinkTarget } from "../host/LinkTarget.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 
 /** What keeps other processes out of a lock: the kernel lock, or only the record. */
@@ -36,7 +37,7 @@ export interface Snapshot {
 export const linkTarget = (
   fs: FileSystem.FileSystem,
   path: string
-): Effect.Effect<Option.Option<string>> => Effect.option(fs.readLink(path))
+): Effect.Effect<Option.Option<string>> => Effect.flatMap(LinkTarget, (targetOf) => targetOf(fs, path))
 
 /**
  * How long ago a file was last written, by the wall clock. If the clock was set back after the write, the file's time is

@@ -10,12 +10,12 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as MutableRef from "effect/MutableRef"
-import * as Schema from "effect/Schema"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import { type Address, isLoopback, isWildcard } from "../Address.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -96,16 +96,16 @@ export const healthPath = "/healthz"
  */
 export const defaultTimeout = Duration.seconds(1)
 
-const Body = Schema.parseJson(Schema.Struct({
-  ok: Schema.Boolean,
-  status: Schema.String,
-  instanceId: Schema.optional(Schema.Unknown)
-}))
-/**
- * Parses the body of an answer. This is a function, not a constant, so that the parser is built only when the first
- * answer arrives. A probe of a free port gets no answer, so it does not build the parser.
- */
-const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
+interface Body {
+  readonly ok: boolean
+  readonly status: string
+  readonly instanceId?: unknown
+}
+
+const parseJson = Option.liftThrowable((text: string): unknown => JSON.parse(text))
+
+const isBody = (value: unknown): value is Body =>
+  Predicate.isRecord(value) && typeof value["ok"] === "boolean" && typeof value["status"] === "string"
 
 /** If an answer has no `instanceId`, only these statuses distinguish an unhealthy gateway from another program. */
 const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "draining"])
@@ -119,13 +119,13 @@ const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "drain
  * @internal
  */
 export const classify = (answer: ProbeTransport.Answer): Health => {
-  const body = decodeBody(answer.body)
+  const body = Option.filter(parseJson(answer.body), isBody)
   const foreign: Health = {
     _tag: "Foreign",
     detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway`
   }
-  if (Either.isLeft(body)) return foreign
-  const { instanceId, ok, status } = body.right
+  if (Option.isNone(body)) return foreign
+  const { instanceId, ok, status } = body.value
   const identity = typeof instanceId === "string" && instanceId !== "" ? { instanceId } : {}
   if (answer.status === 200 && ok && status === "live") return { _tag: "Healthy", ...identity }
   if (!("instanceId" in identity) && !gatewayStatuses.has(status)) return foreign

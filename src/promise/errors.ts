@@ -6,20 +6,29 @@ import * as Errors from "../GatewayLockError.ts"
 import type * as Public from "./types.ts"
 
 /** The errors that `acquire` and a held lock raise. The program binds the port itself, so `BindFailed` is not among them. */
-const Raised = Schema.Union(
+const raised = [
   Errors.PortInUse,
   Errors.LockHeld,
   Errors.LockUnavailable,
   Errors.LockLost,
   Errors.OwnerHealthy,
   Errors.OwnerUnhealthy
-)
+] as const
 
-export type Raised = typeof Raised.Type
+export type Raised = InstanceType<typeof raised[number]>
+
+const encode = Schema.encodeSync(Schema.Union(
+  Errors.schemas.PortInUse,
+  Errors.schemas.LockHeld,
+  Errors.schemas.LockUnavailable,
+  Errors.schemas.LockLost,
+  Errors.schemas.OwnerHealthy,
+  Errors.schemas.OwnerUnhealthy
+))
 
 /** The fields of an error as JSON has them. Its cause becomes the cause of the new error. */
 const fieldsOf = (error: Raised) => {
-  const { cause: _, ...fields } = { cause: undefined, ...Schema.encodeSync(Raised)(error) }
+  const { cause: _, ...fields } = { cause: undefined, ...encode(error) }
   return fields
 }
 
@@ -70,4 +79,4 @@ export const isGatewayLockError = (value: unknown): value is Public.GatewayLockE
   && "report" in value && typeof value.report === "string"
 
 /** Whether a failure of an effect is one that the program gets as an error with a report. */
-export const isRaised: (failure: unknown) => failure is Raised = Schema.is(Raised)
+export const isRaised = (failure: unknown): failure is Raised => raised.some((error) => failure instanceof error)

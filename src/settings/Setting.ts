@@ -5,7 +5,6 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import * as DurationText from "../internal/durationText.ts"
 import { printable } from "../internal/printable.ts"
 
@@ -185,7 +184,7 @@ export const listOf =
 
 /** Decodes one of the given words. */
 export const oneOf = <const Values extends ReadonlyArray<string>>(values: Values) => {
-  const is = Schema.is(Schema.Literal(...values))
+  const is = (raw: unknown): raw is Values[number] => values.some((value) => value === raw)
   return (raw: unknown): Option.Option<Values[number]> => is(raw) ? Option.some(raw) : Option.none()
 }
 

@@ -5,14 +5,18 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { ifSet } from "../internal/environment.ts"
 import * as ConfigFile from "./ConfigFile.ts"
 import { decodeGiven, type Given, type Setting, type SettingInvalid } from "./Setting.ts"
 
 const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, ConfigError.ConfigError> =>
-  Effect.map(
-    Config.option(Config.string(name)),
-    // An empty variable counts as not set, as in the shell's ${NAME:-…}.
-    (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
+  ifSet(
+    name,
+    Effect.map(
+      Config.option(Config.string(name)),
+      // An empty variable counts as not set, as in the shell's ${NAME:-…}.
+      (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
+    )
   )
 
 /** Returns the value of a setting from its flag, or else from its environment variable. */

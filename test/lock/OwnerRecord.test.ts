@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, FastCheck as fc, Option } from "effect"
+import { DateTime, FastCheck as fc, Option, Schema } from "effect"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as arbitraries from "../arbitraries.ts"
 
@@ -60,6 +60,53 @@ describe("OwnerRecord", () => {
     ([record, lease]) => {
       const seen = parsed(bytes(JSON.stringify({ ...jsonOf(record), lease })))
       assert.deepStrictEqual({ ...seen, lease: undefined }, { ...record, lease: undefined })
+    }
+  )
+
+  it.prop(
+    "is read exactly if its schema decodes it, and to the same record",
+    [
+      arbitraries.ownerRecord,
+      fc.dictionary(
+        fc.constantFrom(
+          ...Object.keys(full),
+          "configName",
+          "supervisorReason",
+          "lock",
+          "mode",
+          "child",
+          "ready",
+          "inheritsLock"
+        ),
+        fc.oneof(
+          fc.jsonValue(),
+          fc.integer(),
+          fc.constantFrom<unknown>(
+            "",
+            "exec",
+            "notify",
+            "http:/",
+            "http:/a\n",
+            "draining",
+            65535,
+            65536,
+            1.5,
+            -0,
+            2 ** 53
+          ),
+          fc.record({ pid: fc.constantFrom(0, 1, "1"), startTime: fc.constantFrom(-1, 0, 0.5, null) }, {
+            requiredKeys: []
+          })
+        ),
+        { maxKeys: 2 }
+      )
+    ],
+    ([record, changed]) => {
+      const { lease: _, ...json }: Record<string, unknown> = { ...jsonOf(record), ...changed }
+      assert.deepStrictEqual(
+        OwnerRecord.parse(bytes(JSON.stringify(json))),
+        Schema.decodeUnknownOption(Schema.parseJson(OwnerRecord.OwnerRecord))(JSON.stringify(json))
+      )
     }
   )
 

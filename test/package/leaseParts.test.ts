@@ -21,7 +21,6 @@ const modulesOf = Schema.decodeSync(
 /** The modules of a lease that every start may load. */
 const ofEveryStart = [
   "src/leader/LeaseFacts.ts",
-  "src/lock/LeaseRecord.ts",
   "src/report/leaseFlags.ts",
   "src/settings/LeaseSettings.ts"
 ]
@@ -46,6 +45,23 @@ const leaseModules = (names: ReadonlyArray<string>): Array<string> =>
     assert.isDefined(modules, `${name} is not a file of the program with the modules of src`)
     return modules.filter(isOfLease)
   })
+
+/** The files that the entry loads only if it runs code of their modules. */
+const onUse = ["acquiring", "schemas", "streams"]
+
+describe("a refused start", () => {
+  it.scopedLive("loads neither the schemas, nor the streams, nor what acquires a lock", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, { main, env: tellingFiles })
+      const refused = yield* Gateways.run(site, { main, env: tellingFiles })
+      assert.include(refused.stderr, "another gateway instance is already listening")
+      assert.sameMembers(loadedBy(refused), ["entry", "program"])
+      // The files exist, and a start that is not refused loads one of them.
+      assert.containsAllKeys(modulesOf, onUse)
+      assert.include(loadedBy(yield* Gateways.stop(gateway)), "acquiring")
+    }))
+})
 
 describe("a start without a lease", () => {
   it.scopedLive("loads no module of a lease: run, a refused run", () =>
