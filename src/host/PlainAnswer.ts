@@ -23,7 +23,7 @@ const other: Parsed = { _tag: "Other" }
 const maxHead = 8 * 1024
 
 /** A longer body is left to Node's client. */
-const maxBody = 64 * 1024
+const maxBody = 4 * 1024
 
 // RFC 9112, 4 and 5. Statuses without a body, and those of more than one answer (1xx), are not plain.
 const statusLine = /^HTTP\/1\.1 ((?!204|205|304)[2-5]\d\d) [\t\x20-\x7e]*$/

@@ -1,9 +1,9 @@
 /**
  * The paths of a gateway's lock files, and whether the record in a lock file names that gateway.
  */
+import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { foldPath } from "../host/NativeFiles.ts"
-import { sha256 } from "../internal/sha256.ts"
 import type { LockFileOptions } from "./LockFileOptions.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 
@@ -20,7 +20,7 @@ export const lockFolder = ({ stateDir }: Pick<LockFileOptions, "stateDir">): str
 export const configLockPath = (options: Pick<LockFileOptions, "stateDir" | "configPath">): string =>
   NodePath.join(
     lockFolder(options),
-    `gateway.${sha256(options.configPath).slice(0, 8)}.lock`
+    `gateway.${createHash("sha256").update(options.configPath).digest("hex").slice(0, 8)}.lock`
   )
 
 /**

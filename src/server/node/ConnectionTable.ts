@@ -134,6 +134,15 @@ const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket,
   for (const response of beingSent) response.finished = true
 }
 
+const newConnection = (rules: Access.Rules): Connection => ({
+  responses: [],
+  latest: undefined,
+  judge: Access.judgePerConnection(rules),
+  writtenBeforeUpgrade: 0,
+  viewing: false,
+  refused: false
+})
+
 /** Tracks the connections that a server accepts from now on. */
 export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect.Effect<ConnectionTable> =>
   Effect.gen(function*() {
@@ -155,15 +164,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       finishIfIdle()
     }
     server.on("connection", (socket) => {
-      const connection: Connection = {
-        responses: [],
-        latest: undefined,
-        judge: Access.judgePerConnection(rules),
-        writtenBeforeUpgrade: 0,
-        viewing: false,
-        refused: false
-      }
-      open.set(socket, connection)
+      open.set(socket, newConnection(rules))
       Metrics.connections.unsafeModify(1, labels)
       socket.once("close", closed)
     })
