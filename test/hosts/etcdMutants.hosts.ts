@@ -4,19 +4,18 @@
  */
 import { FetchHttpClient } from "@effect/platform"
 import { assert } from "@effect/vitest"
-import { Context, Duration, Effect, Either, FastCheck as fc, Fiber, Layer, Option, type Scope } from "effect"
+import { Context, Duration, Effect, Either, Fiber, Layer, Option, type Scope } from "effect"
 import { randomUUID } from "node:crypto"
 import { loadEtcd } from "virtual:mutants"
-import { type Grant, LeaseStore, type Sighting, type StoreError } from "../../src/leader/LeaseStore.ts"
-import * as SimulatedLeaseStore from "../../src/testing/SimulatedLeaseStore.ts"
+import { type Grant, LeaseStore, type StoreError } from "../../src/leader/LeaseStore.ts"
 import * as Etcd from "../fixtures/etcd.ts"
 import { eventually, type TookTooLong, within } from "../fixtures/net.ts"
 import { shared } from "../fixtures/sharedResource.ts"
 import { unless } from "../fixtures/skips.ts"
 import { acquire, claimOf } from "../leader/leaseStoreContract.ts"
-import { answersOf, commands } from "../leader/leaseStoreModel.ts"
 import { unchanged } from "../simulation/mutants.ts"
 import { etcdMutants } from "./support/etcdMutants.ts"
+import { comparesSighting, likeSimulated, seen } from "./support/storeChecks.ts"
 
 type Store = LeaseStore["Type"]
 
@@ -27,9 +26,6 @@ interface Scene {
 
 type Check = (scene: Scene) => Effect.Effect<unknown, StoreError | Etcd.EtcdFailed | TookTooLong, Scope.Scope>
 
-const seen = (store: Store, name: string): Effect.Effect<Sighting, StoreError> =>
-  Effect.map(store.look(name), Option.getOrThrow)
-
 const sessionOf = (etcd: Etcd.Etcd, { holderId, name }: Grant) =>
   Effect.map(
     etcd.post("kv/range", { key: Etcd.base64(`gateway-lock/${name}/session/${holderId}`) }),
@@ -38,36 +34,12 @@ const sessionOf = (etcd: Etcd.Etcd, { holderId, name }: Grant) =>
 
 const comparesEachField: Check = ({ store }) =>
   Effect.gen(function*() {
-    const name = randomUUID()
-    const grant = yield* acquire(store, claimOf(name))
-    yield* store.renew(grant)
-    const sighting = yield* seen(store, name)
-    const changes: ReadonlyArray<Partial<Sighting>> = [
-      { renewals: 0n },
-      { epoch: sighting.epoch - 1n },
-      { fencingToken: sighting.fencingToken - 1n },
-      { holderId: Option.some(randomUUID()) },
-      { holderId: Option.none() }
-    ]
-    for (const change of changes) {
-      assert.isTrue(Option.isNone(yield* store.acquire({ ...sighting, ...change }, claimOf(name))))
-    }
+    const grant = yield* comparesSighting(store)
     yield* store.release({ ...grant, fencingToken: grant.fencingToken - 1n })
     yield* store.release({ ...grant, holderId: randomUUID() })
-    assert.deepStrictEqual((yield* seen(store, name)).holderId, Option.some(grant.holderId))
+    assert.deepStrictEqual((yield* seen(store, grant.name)).holderId, Option.some(grant.holderId))
     yield* store.release(grant)
-    assert.isTrue(Option.isNone((yield* seen(store, name)).holderId))
-  })
-
-/** Both stores answer drawn operations alike. */
-const likeSimulated: Check = ({ store }) =>
-  Effect.gen(function*() {
-    for (const run of fc.sample(commands, { numRuns: 40, seed: 1 })) {
-      const simulated = yield* SimulatedLeaseStore.make
-      const ids = run.map(() => randomUUID())
-      const expected = yield* answersOf([simulated.link("one").store, simulated.link("other").store], run, ids)
-      assert.deepStrictEqual(yield* answersOf([store, store], run, ids), expected)
-    }
+    assert.isTrue(Option.isNone((yield* seen(store, grant.name)).holderId))
   })
 
 /** A leader whose etcd lease was revoked notices it at once, no candidate takes that for a release, and the leader can release. */

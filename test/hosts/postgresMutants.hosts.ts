@@ -3,18 +3,17 @@
  * clean.
  */
 import { assert } from "@effect/vitest"
-import { Duration, Effect, Either, FastCheck as fc, Option, type Scope } from "effect"
+import { Duration, Effect, Either, Option, type Scope } from "effect"
 import { randomUUID } from "node:crypto"
 import { vi } from "vitest"
-import type { LeaseStore, Sighting, StoreError } from "../../src/leader/LeaseStore.ts"
+import type { LeaseStore, StoreError } from "../../src/leader/LeaseStore.ts"
 import type * as PostgresLeaseStore from "../../src/leader/PostgresLeaseStore.ts"
 import type * as PostgresSql from "../../src/leader/PostgresSql.ts"
-import * as SimulatedLeaseStore from "../../src/testing/SimulatedLeaseStore.ts"
 import * as Postgres from "../fixtures/postgres.ts"
 import { shared } from "../fixtures/sharedResource.ts"
 import { unless } from "../fixtures/skips.ts"
 import { acquire, claimOf, ensure } from "../leader/leaseStoreContract.ts"
-import { answersOf, commands } from "../leader/leaseStoreModel.ts"
+import { comparesSighting, likeSimulated, seen } from "./support/storeChecks.ts"
 
 type Store = LeaseStore["Type"]
 type Stores = typeof PostgresLeaseStore
@@ -28,40 +27,13 @@ interface Scene {
 
 type Check = (scene: Scene) => Effect.Effect<unknown, StoreError | Postgres.EngineFailed, Scope.Scope>
 
-const seen = (store: Store, name: string): Effect.Effect<Sighting, StoreError> =>
-  Effect.map(store.look(name), Option.getOrThrow)
-
-/** Both stores answer drawn operations alike. */
-const likeSimulated: Check = ({ store }) =>
-  Effect.gen(function*() {
-    for (const run of fc.sample(commands, { numRuns: 40, seed: 1 })) {
-      const simulated = yield* SimulatedLeaseStore.make
-      const ids = run.map(() => randomUUID())
-      const expected = yield* answersOf([simulated.link("one").store, simulated.link("other").store], run, ids)
-      assert.deepStrictEqual(yield* answersOf([store, store], run, ids), expected)
-    }
-  })
-
 const comparesEachField: Check = ({ store }) =>
   Effect.gen(function*() {
-    const name = randomUUID()
-    const grant = yield* acquire(store, claimOf(name))
-    yield* store.renew(grant)
-    const sighting = yield* seen(store, name)
-    const changes: ReadonlyArray<Partial<Sighting>> = [
-      { renewals: 0n },
-      { epoch: sighting.epoch - 1n },
-      { fencingToken: sighting.fencingToken - 1n },
-      { holderId: Option.some(randomUUID()) },
-      { holderId: Option.none() }
-    ]
-    for (const change of changes) {
-      assert.isTrue(Option.isNone(yield* store.acquire({ ...sighting, ...change }, claimOf(name))))
-    }
+    const grant = yield* comparesSighting(store)
     yield* store.release(grant)
-    assert.isTrue(Option.isSome(yield* store.acquire(yield* seen(store, name), claimOf(name))))
+    assert.isTrue(Option.isSome(yield* store.acquire(yield* seen(store, grant.name), claimOf(grant.name))))
     // The former grant has the holder or the token in common with the present one, but not both.
-    const next = yield* acquire(store, claimOf(name))
+    const next = yield* acquire(store, claimOf(grant.name))
     assert.strictEqual(yield* store.renew({ ...grant, fencingToken: next.fencingToken }), "Lost")
     assert.strictEqual(yield* store.renew({ ...next, fencingToken: grant.fencingToken }), "Lost")
     yield* store.release({ ...next, fencingToken: grant.fencingToken })
