@@ -57,7 +57,7 @@ const stopsWithoutSession: Check = ({ etcd, store }) =>
     assert.isTrue(Option.isNone((yield* seen(store, grant.name)).holderId))
   })
 
-/** A leader whose grant somebody has written again, without touching its session, has lost the lease. */
+/** A leader has lost the lease if its grant was written again, even if its session was not changed. */
 const stopsWithoutGrant: Check = ({ etcd, store }) =>
   Effect.gen(function*() {
     const grant = yield* acquire(store, claimOf(randomUUID()))
@@ -67,7 +67,7 @@ const stopsWithoutGrant: Check = ({ etcd, store }) =>
     assert.strictEqual(yield* store.renew(grant), "Lost")
   })
 
-/** The session stays as long as the leader renews, and for the whole lease after that. Then it goes, although nobody removes it. */
+/** The session stays as long as the leader renews, and for the whole lease after that. Then etcd removes it. */
 const keepsSession: Check = ({ etcd, store }) =>
   Effect.gen(function*() {
     const grant = yield* acquire(store, claimOf(randomUUID(), { ttl: Duration.millis(1100) }))

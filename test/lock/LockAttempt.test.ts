@@ -326,7 +326,7 @@ for (const { kernel, mode, skip } of modes) {
               mode === "kernel" ? Option.none() : Option.some("the file was overwritten")
             )
           }
-          // Without a kernel lock, the file belongs to whoever its record names, so the former owner leaves it as it is.
+          // Without a kernel lock, the file belongs to the owner that its record names. So the former owner leaves it as it is.
           yield* file.write(ownedBy("a"))
           const [owner, loss] = mode === "kernel"
             ? ["a", Option.none()]

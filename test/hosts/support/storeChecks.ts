@@ -23,7 +23,7 @@ export const likeSimulated = ({ store }: { readonly store: Store }) =>
     }
   })
 
-/** Acquires a lease and renews it. Nobody is granted it by a sighting of which one field is another. Returns the grant. */
+/** Acquires a lease and renews it. A claim is refused if one field of its sighting has changed. Returns the grant. */
 export const comparesSighting = (store: Store) =>
   Effect.gen(function*() {
     const name = randomUUID()
