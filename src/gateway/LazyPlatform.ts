@@ -2,12 +2,12 @@
  * Provides the services by which the program uses its host: files, processes, locks and the network. A start may end at once,
  * because another gateway already runs. To keep such a start fast, code that it does not need is loaded later.
  */
-import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as BlockingFiles from "../host/BlockingFiles.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
@@ -38,7 +38,9 @@ const Commands = Layer.effect(
  * would cost every start a fraction of a millisecond.
  */
 export const layer = Layer.scopedContext(Effect.gen(function*() {
-  const files = yield* Layer.build(NodeFileSystem.layer)
+  const files = yield* Layer.build(BlockingFiles.layer)
+  // A start of the program serves nothing beside it.
+  const blocking = Context.make(BlockingFiles.BlockingFiles, yield* BlockingFiles.makeLocal)
   const programs = yield* Effect.provide(Layer.build(Commands), files)
   const machine = Context.merge(files, programs)
   const processes = yield* Effect.provide(Layer.build(ProcessTable.layerLive), machine)
@@ -46,5 +48,5 @@ export const layer = Layer.scopedContext(Effect.gen(function*() {
   const network = yield* Layer.build(ProbeTransport.layerLive)
   const watch = yield* Layer.build(OwnerWatch.layerLive)
   const folders = yield* Layer.build(PlatformFolders.layerLive)
-  return Context.mergeAll(machine, processes, locks, network, watch, folders)
+  return Context.mergeAll(machine, blocking, processes, locks, network, watch, folders)
 }))
