@@ -27,5 +27,6 @@ export const platformError = (method: string, pathOrDescriptor: string | number,
       ...(cause.syscall === undefined ? {} : { syscall: cause.syscall }),
       description: cause.message,
       cause
-    })
+      // Without the validation of the fields, which takes longer than most of the calls that can fail.
+    }, true)
     : new BadArgument({ module: "FileSystem", method, cause })
