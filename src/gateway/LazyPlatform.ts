@@ -40,7 +40,7 @@ const Commands = Layer.effect(
 export const layer = Layer.scopedContext(Effect.gen(function*() {
   const files = yield* Layer.build(BlockingFiles.layer)
   // A start of the program serves nothing beside it.
-  const blocking = Context.make(BlockingFiles.BlockingFiles, yield* BlockingFiles.makeLocal)
+  const blocking = Context.make(BlockingFiles.BlockingFiles, BlockingFiles.local)
   const programs = yield* Effect.provide(Layer.build(Commands), files)
   const machine = Context.merge(files, programs)
   const processes = yield* Effect.provide(Layer.build(ProcessTable.layerLive), machine)

@@ -16,9 +16,7 @@ import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Ref from "effect/Ref"
 import * as Fs from "node:fs"
-import { ancestors } from "../internal/ancestors.ts"
 import { platformError } from "../internal/platformError.ts"
 
 /** Whether this fiber makes blocking calls. */
@@ -39,54 +37,57 @@ export class BlockingFiles extends Context.Reference<BlockingFiles>()("gateway-l
 }) {}
 
 /**
- * The types of Linux file systems whose calls wait for no other machine and no other process (statfs(2), linux/magic.h). So
- * network file systems and FUSE are not among them.
+ * Linux file systems whose calls wait for no other machine and no other process. So network file systems and FUSE are not among
+ * them.
  */
-const localTypes: ReadonlySet<number> = new Set([
-  0xef53, // ext2, ext3, ext4
-  0x5846_5342, // xfs
-  0x9123_683e, // btrfs
-  0x0102_1994, // tmpfs
-  0x794c_7630, // overlayfs
-  0x2fc1_2fc1, // zfs
-  0xf2f5_2010, // f2fs
-  0xca45_1a4e // bcachefs
+const localTypes: ReadonlySet<string> = new Set([
+  "ext2",
+  "ext3",
+  "ext4",
+  "xfs",
+  "btrfs",
+  "tmpfs",
+  "overlay",
+  "zfs",
+  "f2fs",
+  "bcachefs"
 ])
 
-/** The type of the file system at a path. `undefined` if the call fails, for example because the path does not exist. */
-const typeAt = (path: string): Effect.Effect<number | undefined> =>
-  // In the thread pool, because it is not yet known whether the file system answers.
-  Effect.async((resume) =>
-    Fs.statfs(path, (error, stats) => resume(Effect.succeed(error === null ? stats.type : undefined)))
-  )
-
-/** Whether a folder is on a local file system, or will be once it is made. */
-const isLocal = (folder: string): Effect.Effect<boolean> =>
-  Effect.gen(function*() {
-    if (process.platform !== "linux") return false
-    for (const path of [folder, ...ancestors(folder)]) {
-      const type = yield* typeAt(path)
-      if (type !== undefined) return localTypes.has(type)
-    }
-    return false
-  })
+/** Decodes the octal escapes of spaces, tabs, newlines and backslashes in a path. */
+const unescaped = (path: string): string =>
+  path.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
 
 /**
- * Allows blocking calls on local file systems. What was found for a folder is kept, so that the attempts of a standby do not ask
- * again. If another file system is mounted there meanwhile, a call may take longer, and nothing else changes.
+ * The type of the file system of a path, by the text of `/proc/self/mountinfo` (proc_pid_mountinfo(5)). Of several mounts on one
+ * mount point, the last one is seen. Pure.
+ *
+ * @internal
  */
-export const makeLocal: Effect.Effect<BlockingFiles["Type"]> = Effect.map(
-  Ref.make<ReadonlyMap<string, boolean>>(new Map()),
-  (known) => ({
-    isAllowed: (folder) =>
-      Effect.flatMap(Ref.get(known), (before) => {
-        const found = before.get(folder)
-        return found === undefined
-          ? Effect.tap(isLocal(folder), (allowed) => Ref.update(known, (all) => new Map([...all, [folder, allowed]])))
-          : Effect.succeed(found)
-      })
-  })
-)
+export const fileSystemOf = (path: string, mountinfo: string): string | undefined => {
+  const isWithin = (mount: string) => mount === "/" || path === mount || path.startsWith(`${mount}/`)
+  let longest = ""
+  let found: string | undefined
+  for (const line of mountinfo.split("\n")) {
+    const [before = "", after = ""] = line.split(" - ", 2)
+    const mount = unescaped(before.split(" ", 5)[4] ?? "")
+    if (mount.length < longest.length || mount === "" || !isWithin(mount)) continue
+    longest = mount
+    found = after.split(" ", 1)[0]
+  }
+  return found
+}
+
+/** Whether the files of a folder are on a local file system. Asks only the kernel, because the file system may not answer. */
+const isLocal = (folder: string): boolean => {
+  try {
+    return localTypes.has(fileSystemOf(folder, Fs.readFileSync("/proc/self/mountinfo", "utf8")) ?? "")
+  } catch {
+    return false
+  }
+}
+
+/** Allows blocking calls on local file systems of Linux. `folder` must be a path without links. */
+export const local: BlockingFiles["Type"] = { isAllowed: (folder) => Effect.sync(() => isLocal(folder)) }
 
 // ---------------------------------------------------------------------------
 // operations
@@ -100,11 +101,14 @@ const inPool = <A>(
   target: string | number,
   run: (done: Done<A>) => void
 ): Effect.Effect<A, PlatformError> =>
-  Effect.async((resume) =>
-    run((error, value) =>
-      resume(error === null ? Exit.succeed(value) : Exit.fail(platformError(method, target, error)))
-    )
-  )
+  Effect.async((resume) => {
+    const fail = (cause: unknown) => resume(Exit.fail(platformError(method, target, cause)))
+    try {
+      run((error, value) => error === null ? resume(Exit.succeed(value)) : fail(error))
+    } catch (cause) {
+      fail(cause)
+    }
+  })
 
 /** A call that blocks within `blockingIf`, and otherwise runs as `pooled`. */
 const either = <A>(
