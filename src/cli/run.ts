@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -109,6 +110,26 @@ const loadForTakeover = (isLeased: boolean) =>
     // acquires the lock.
     const { supported } = yield* KernelLock.KernelLock
     yield* Effect.ignore(supported)
+  })
+
+/**
+ * Rehearses the takeover for which a start waits. With an exporter of metrics and spans, nothing is rehearsed, because the exporter
+ * would export the rehearsal.
+ */
+const rehearseTakeover = (start: Start, options: RunOptions) =>
+  Effect.gen(function*() {
+    if (yield* FiberRef.get(FiberRef.currentTracerEnabled)) return
+    const { rehearse, silentSystemd } = yield* Effect.promise(() => import("./rehearsal.ts"))
+    const address = { host: "127.0.0.1", port: start.address.port }
+    const rehearsed: Start = {
+      ...start,
+      address,
+      config: { ...start.config, ...address },
+      passedSocket: undefined,
+      systemd: silentSystemd,
+      beforeWaiting: Effect.void
+    }
+    yield* rehearse(start.config, address, startOnce(rehearsed, { token: options.token, leaseUrl: undefined }))
   })
 
 /** Detects the supervisor of this process, and makes the service that sends notifications to systemd. */
@@ -243,7 +264,12 @@ const runNotifying = (
     }
     const recover = options.standby ? Recovery.standby : Recovery.recover
     const wait = yield* reported
-    const lead = yield* recover(startOnce(start, options), recoveryOptions(start, wait.report)).pipe(
+    const machine = yield* Effect.context<Effect.Effect.Context<ReturnType<typeof rehearseTakeover>>>()
+    const prepared = {
+      ...start,
+      beforeWaiting: Effect.zipRight(start.beforeWaiting, Effect.provide(rehearseTakeover(start, options), machine))
+    }
+    const lead = yield* recover(startOnce(start, options), recoveryOptions(prepared, wait.report)).pipe(
       wait.during(),
       Effect.asSome,
       Effect.catchIf(
