@@ -9,6 +9,8 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as BlockingFiles from "../../src/host/BlockingFiles.ts"
+import { errnoOf } from "../../src/internal/errno.ts"
+import { platformError } from "../../src/internal/platformError.ts"
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -148,4 +150,13 @@ describe("the file system of a folder", () => {
   }
 
   it("is unknown without a mount", () => assert.isUndefined(BlockingFiles.fileSystemOf("/a", "")))
+})
+
+it("an errno that Node does not name has its name in the description of a blocking call", () => {
+  const cause = Object.assign(new Error("UNKNOWN: unknown error, write"), {
+    errno: -Os.constants.errno.EDQUOT,
+    code: "UNKNOWN",
+    syscall: "write"
+  })
+  assert.strictEqual(errnoOf(platformError("writeAll", 3, cause)), "EDQUOT")
 })
