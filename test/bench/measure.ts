@@ -14,7 +14,7 @@ export interface Side<Sample> {
   readonly sample: Effect.Effect<Sample, BenchFailed, FileSystem.FileSystem | Scope.Scope>
 }
 
-export type Unit = "ms" | "MiB" | "KiB" | "per second" | "modules"
+export type Unit = "ms" | "MiB" | "KiB" | "per second" | "modules" | "calls"
 
 /** The limit that a figure should meet. */
 export type Aim = { readonly most: number } | { readonly least: number }
