@@ -199,7 +199,7 @@ const isRenewal = (before: OwnerRecord.OwnerRecord, { lease, ...others }: Record
 
 /** Changes the record, and writes it to both files unless the lock is lost. Returns whether both files have the change. */
 const update = (
-  { history, locks, mayBlock, record }: LockPair.LockPair,
+  { history, locks, record }: LockPair.LockPair,
   loss: Deferred.Deferred<Loss>,
   drainBegan: Ref.Ref<Option.Option<bigint>>,
   change: RecordChange
@@ -224,10 +224,7 @@ const update = (
             false
           )
         )
-      )).pipe(
-        // The gateway changes its phase only when it begins or ends to serve.
-        blockingIf(mayBlock && change.phase !== undefined)
-      )
+      ))
     return written.every((isWritten) => isWritten)
   })
 

@@ -52,6 +52,7 @@ export interface Point {
   readonly name: string
   readonly ordinal: number
   readonly phase: Call["phase"]
+  readonly thread: string
   /** A readable description of the call. A later run has reached the same call if its call has the same label. */
   readonly label: string
   /** The position among all recorded calls of the run, counted from 0. */
@@ -192,6 +193,7 @@ export const pointsOf = (
       name,
       ordinal: ordinal - skippedTwins.length,
       phase,
+      thread,
       label,
       index: index - skipped.length,
       unwatched
@@ -254,8 +256,12 @@ export type Tracing = readonly [
 const unwatchedBy = (tampering: Tracing[1]): ReadonlyArray<string> =>
   tampering === undefined || isEveryLater(tampering.tamper) ? [] : tampering.point.unwatched ?? []
 
-/** The environment of a traced program: one thread for file calls, and an instance id that the test knows. */
+/**
+ * The environment of a traced program: one thread for file calls, and an instance id that the test knows. With `POOLED_FILES`, all
+ * file calls are made in that thread.
+ */
 export const environment = {
+  POOLED_FILES: "1",
   UV_THREADPOOL_SIZE: "1",
   NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
   PINNED_INSTANCE: tracedInstance
@@ -268,7 +274,7 @@ export const environment = {
 export const options = (
   site: Gateways.Site,
   ...[filter, tampering]: Tracing
-): Pick<Gateways.StartOptions, "under" | "env" | "flags"> => ({
+): Pick<Gateways.StartOptions, "under" | "flags"> & { readonly env: typeof environment } => ({
   under: [
     "strace",
     "-D",
