@@ -40,7 +40,7 @@ export const takeover: Program.Experiment = () =>
       name: `takeover after SIGKILL, ${standbys} standbys`,
       baseline: { name: "cold start to first 200", samples: cold },
       subject: { name: `${takeovers} takeovers`, samples },
-      aim: { most: 100 }
+      aim: { most: 30 }
     })]
   })
 
