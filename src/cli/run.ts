@@ -15,6 +15,7 @@ import { type Address, toUrl } from "../Address.ts"
 import type { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as PortOwners from "../host/PortOwners.ts"
+import { atMost } from "../internal/atMost.ts"
 import { reported } from "../internal/WaitDisplay.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { untilLost } from "../lock/LossReport.ts"
@@ -112,6 +113,9 @@ const loadForTakeover = (isLeased: boolean) =>
     yield* Effect.ignore(supported)
   })
 
+/** A rehearsal takes about a tenth of a second of processor time. A wait must not begin later because a rehearsal hangs. */
+const longestRehearsal = Duration.seconds(2)
+
 /**
  * Rehearses the takeover for which a start waits. With an exporter of metrics and spans, nothing is rehearsed, because the exporter
  * would export the rehearsal.
@@ -124,12 +128,14 @@ const rehearseTakeover = (start: Start, options: RunOptions) =>
     const rehearsed: Start = {
       ...start,
       address,
-      config: { ...start.config, ...address },
+      config: { ...start.config, ...address, drainTimeout: Duration.zero },
       passedSocket: undefined,
       systemd: silentSystemd,
       beforeWaiting: Effect.void
     }
-    yield* rehearse(start.config, address, startOnce(rehearsed, { token: options.token, leaseUrl: undefined }))
+    yield* atMost(longestRehearsal)(
+      rehearse(start.config, address, startOnce(rehearsed, { token: options.token, leaseUrl: undefined }))
+    )
   })
 
 /** Detects the supervisor of this process, and makes the service that sends notifications to systemd. */
