@@ -21,7 +21,10 @@ export default defineConfig({
   plugins: [mutantSources()],
   test: {
     include: ["test/**/*.test.ts"],
-    setupFiles: process.platform === "win32" ? ["test/e2e/support/windows.ts"] : [],
+    setupFiles: [
+      "test/fixtures/deepEqual.ts",
+      ...(process.platform === "win32" ? ["test/e2e/support/windows.ts"] : [])
+    ],
     // No test needs certificates, and Node would read them at each start of a program.
     env: { NODE_EXTRA_CA_CERTS: "" },
     sequence: { sequencer: LongestFirst },

@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import { endianness } from "node:os"
 import { type Address, canonical, exclude, urlHost } from "../Address.ts"
 import { child, output } from "../internal/child.ts"
+import { shareReading } from "../internal/shareReading.ts"
 import { parseLsof, parseNetstat } from "./LsofNetstat.ts"
 import { addressesOf, type PortListener } from "./PortListener.ts"
 import * as PortTrial from "./PortTrial.ts"
@@ -136,76 +137,85 @@ const findOwners = (inodes: ReadonlySet<string>, likely: ReadonlyArray<number>) 
     return owners
   })
 
-const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = Effect.map(
+/**
+ * The listening sockets of IPv4 and of IPv6. `list` asks for each gateway, and the files have a line for each connection of the host.
+ * So all gateways that are inspected at the same time share a reading.
+ */
+const listeningSockets = (fs: FileSystem.FileSystem) => {
+  const table = (path: string) =>
+    Effect.option(Effect.map(fs.readFileString(path), (text) => parseProcNet(text, endianness())))
+  return shareReading(Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")]))
+}
+
+const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = Effect.flatMap(
   FileSystem.FileSystem,
-  (fs) => {
-    const table = (path: string) =>
-      Effect.option(Effect.map(fs.readFileString(path), (text) => parseProcNet(text, endianness())))
-    const blockerOf = (host: string, port: number): Effect.Effect<PortBlocker> =>
-      Effect.gen(function*() {
-        const texts = yield* Effect.forEach(
-          ["/proc/net/tcp", "/proc/net/tcp6"],
-          (path) => Effect.orElseSucceed(fs.readFileString(path), () => "")
-        )
-        const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
-          socket.port === port && exclude(socket.host, canonical(host) ?? host)
-        )
-        // A connection that a process has open is reported rather than a closed connection (inode 0), because the kernel
-        // removes a closed connection by itself.
-        const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
-        if (connection === undefined) return unseenBlocker
-        const { inode, peer } = connection
-        const to = `${urlHost(peer.host)}:${peer.port}`
-        if (inode === "0") return { reason: `a closed connection to ${to} keeps it in use for up to a minute` }
-        const pid = (yield* findOwners(new Set([inode]), [])).get(inode)
-        if (pid === undefined) {
-          return { reason: `a process that is not visible from here uses it for a connection to ${to}` }
-        }
-        const command = ProcFiles.commandOf(pid)
-        return {
-          reason: `pid ${pid}${command === undefined ? "" : ` (${command})`} uses it for a connection to ${to}`,
-          pid,
-          ...(command === undefined ? {} : { command })
-        }
-      })
-    const listening = Effect.map(
-      Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")]),
-      ([v4, v6]) => [...Option.getOrElse(v4, () => []), ...Option.getOrElse(v6, () => [])]
-    )
-    return PortOwners.of({
-      portsOf: (pids) =>
+  (fs) =>
+    Effect.map(listeningSockets(fs), (tables) => {
+      const blockerOf = (host: string, port: number): Effect.Effect<PortBlocker> =>
         Effect.gen(function*() {
-          const sockets = yield* listening
-          const inodes = new Set<string | undefined>()
-          const file = (_: number, { target }: ProcFiles.OpenFile) => {
-            inodes.add(socketOf(target))
-            return "more" as const
-          }
-          yield* ProcFiles.scan({ pids, file, limit: timeLimit })
-          return distinct(sockets.flatMap(({ inode, port }) => inodes.has(inode) ? [port] : []))
-        }),
-      blocker: (address) =>
-        Effect.flatMap(
-          firstTaken(address),
-          (host) => Option.isNone(host) ? Effect.succeedNone : Effect.asSome(blockerOf(host.value, address.port))
-        ),
-      listeners: (port, likely = []) =>
-        Effect.gen(function*() {
-          const [v4, v6] = yield* Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")])
-          // `v6` may be absent: /proc/net/tcp6 does not exist if IPv6 is switched off.
-          if (v4._tag === "None") return unseen("/proc/net/tcp cannot be read")
-          const sockets = [...v4.value, ...(v6._tag === "Some" ? v6.value : [])].filter((socket) =>
-            socket.port === port
+          const texts = yield* Effect.forEach(
+            ["/proc/net/tcp", "/proc/net/tcp6"],
+            (path) => Effect.orElseSucceed(fs.readFileString(path), () => "")
           )
-          if (sockets.length === 0) return seen([])
-          const owners = yield* findOwners(new Set(sockets.map(({ inode }) => inode)), likely)
-          return seen(sockets.map(({ host, inode }) => {
-            const pid = owners.get(inode)
-            return { host, port, ...(pid === undefined ? {} : { pid }) }
-          }))
+          const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
+            socket.port === port && exclude(socket.host, canonical(host) ?? host)
+          )
+          // A connection that a process has open is reported rather than a closed connection (inode 0), because the kernel
+          // removes a closed connection by itself.
+          const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
+          if (connection === undefined) return unseenBlocker
+          const { inode, peer } = connection
+          const to = `${urlHost(peer.host)}:${peer.port}`
+          if (inode === "0") return { reason: `a closed connection to ${to} keeps it in use for up to a minute` }
+          const pid = (yield* findOwners(new Set([inode]), [])).get(inode)
+          if (pid === undefined) {
+            return { reason: `a process that is not visible from here uses it for a connection to ${to}` }
+          }
+          const command = ProcFiles.commandOf(pid)
+          return {
+            reason: `pid ${pid}${command === undefined ? "" : ` (${command})`} uses it for a connection to ${to}`,
+            pid,
+            ...(command === undefined ? {} : { command })
+          }
         })
+      const listening = Effect.map(
+        tables,
+        ([v4, v6]) => [...Option.getOrElse(v4, () => []), ...Option.getOrElse(v6, () => [])]
+      )
+      return PortOwners.of({
+        portsOf: (pids) =>
+          Effect.gen(function*() {
+            const sockets = yield* listening
+            const inodes = new Set<string | undefined>()
+            const file = (_: number, { target }: ProcFiles.OpenFile) => {
+              inodes.add(socketOf(target))
+              return "more" as const
+            }
+            yield* ProcFiles.scan({ pids, file, limit: timeLimit })
+            return distinct(sockets.flatMap(({ inode, port }) => inodes.has(inode) ? [port] : []))
+          }),
+        blocker: (address) =>
+          Effect.flatMap(
+            firstTaken(address),
+            (host) => Option.isNone(host) ? Effect.succeedNone : Effect.asSome(blockerOf(host.value, address.port))
+          ),
+        listeners: (port, likely = []) =>
+          Effect.gen(function*() {
+            const [v4, v6] = yield* tables
+            // `v6` may be absent: /proc/net/tcp6 does not exist if IPv6 is switched off.
+            if (v4._tag === "None") return unseen("/proc/net/tcp cannot be read")
+            const sockets = [...v4.value, ...(v6._tag === "Some" ? v6.value : [])].filter((socket) =>
+              socket.port === port
+            )
+            if (sockets.length === 0) return seen([])
+            const owners = yield* findOwners(new Set(sockets.map(({ inode }) => inode)), likely)
+            return seen(sockets.map(({ host, inode }) => {
+              const pid = owners.get(inode)
+              return { host, port, ...(pid === undefined ? {} : { pid }) }
+            }))
+          })
+      })
     })
-  }
 )
 
 /**

@@ -2,8 +2,10 @@
  * Node processes for the benchmark. The functions start a process, send it requests, and take the times of its events. Each
  * process is ended with its scope.
  */
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -40,37 +42,41 @@ export const host = "127.0.0.1"
 
 export const millis = (from: bigint, to: bigint): number => Number(to - from) / 1e6
 
-/** Limits a wait to 20 seconds. Every wait of the benchmark has this limit. */
+/** The limit of each wait of the benchmark. */
+export class WaitLimit extends Context.Reference<WaitLimit>()("gateway-lock/bench/WaitLimit", {
+  defaultValue: (): Duration.Duration => Duration.seconds(60)
+}) {}
+
+/** Fails if a wait takes longer than `WaitLimit`. */
 export const bounded =
   (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | BenchFailed, R> =>
-    Effect.timeoutFail(self, {
-      duration: "20 seconds",
-      onTimeout: () => new BenchFailed({ reason: `${what}: not within 20 seconds` })
-    })
+    Effect.flatMap(WaitLimit, (limit) =>
+      Effect.timeoutFail(self, {
+        duration: limit,
+        onTimeout: () => new BenchFailed({ reason: `${what}: not within ${Duration.format(limit)}` })
+      }))
 
 /**
  * Environment variables that the started processes do not inherit. Each of them would change one of these: how Node starts, the
  * settings of the gateway, or the supervisor that the gateway detects.
- *
- * `NODE_EXTRA_CA_CERTS` is inherited, because the machine may need it. It delays every start of Node by the same time. If it is
- * set, the head of the table of results says so.
  */
-const foreign =
-  /^(GATEWAY_|NODE_(?!EXTRA_CA_CERTS$)|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
-/**
- * Whether `NODE_EXTRA_CA_CERTS` makes every start of Node read a file of certificates. This takes some tens of milliseconds, both in
- * the measured program and in the baseline to which the benchmark compares it.
- */
-export const readsCertificates = (env.NODE_EXTRA_CA_CERTS ?? "") !== ""
-const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
+const foreign = /^(GATEWAY_|NODE_|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
+
+/** Environment variables that the started processes have beside the inherited ones. */
+export class Environment extends Context.Reference<Environment>()("gateway-lock/bench/Environment", {
+  defaultValue: (): Readonly<Record<string, string>> => ({})
+}) {}
+
+const inherited = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
 
 const launch = (program: string, args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed> =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
+    const more = yield* Environment
     const name = `${program === execPath ? "node" : program} ${args.join(" ")}`
     const ended = yield* Deferred.make<Ended, BenchFailed>()
     const startedAt = clock.unsafeCurrentTimeNanos()
-    const child = spawn(program, args, { env: childEnv, stdio: ["ignore", "pipe", "pipe"] })
+    const child = spawn(program, args, { env: { ...inherited, ...more }, stdio: ["ignore", "pipe", "pipe"] })
     let endedAt = startedAt
     let output = ""
     const listeners = new Set<() => void>()

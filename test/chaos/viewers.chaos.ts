@@ -1,10 +1,9 @@
 /**
  * The status page of a gateway with many connections and many viewers.
  */
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
 import * as Net from "node:net"
-import type { Browser } from "playwright-core"
 import { WebSocket } from "ws"
 import * as Browsers from "../e2e/support/browser.ts"
 import * as Clients from "../e2e/support/clients.ts"
@@ -12,14 +11,7 @@ import * as Gateways from "../e2e/support/gateways.ts"
 import * as Program from "../e2e/support/program.ts"
 import * as StatusPages from "../e2e/support/statusPages.ts"
 
-let browser: Browser
-
-beforeAll(async () => {
-  if (Browsers.noBrowser === undefined) browser = await Browsers.launch()
-}, 120_000)
-afterAll(async () => {
-  if (Browsers.noBrowser === undefined) await browser.close()
-})
+const getBrowser = Browsers.forFile()
 
 const [connections, viewers] = [10_000, 200]
 
@@ -74,7 +66,7 @@ describe("a gateway of ten thousand connections and two hundred viewers", () => 
           Effect.timeout("2 minutes")
         )
         assert.lengthOf(frames, viewers)
-        const { complaints, page } = yield* StatusPages.open(browser, site)
+        const { complaints, page } = yield* StatusPages.open(getBrowser, site)
         const shown = Number(yield* Browsers.textOf(page, "#connections"))
         assert.isAtLeast(shown, connections + viewers)
         yield* Browsers.sees(page, "#lag-chart svg")

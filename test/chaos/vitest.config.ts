@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/chaos/**/*.chaos.ts"],
+    setupFiles: ["test/fixtures/deepEqual.ts"],
     // Each test runs the program some hundred times. Each of these runs also has its own, shorter time limit.
     testTimeout: 600_000,
     hookTimeout: 60_000,

@@ -1,9 +1,8 @@
 /**
  * What the status page shows of a leader and of a candidate, in a real browser and with a real PostgreSQL server.
  */
-import { afterAll, assert, beforeAll } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import { Effect } from "effect"
-import type { Browser } from "playwright-core"
 import * as Postgres from "../fixtures/postgres.ts"
 import { unless } from "../fixtures/skips.ts"
 import * as Browsers from "./support/browser.ts"
@@ -11,14 +10,7 @@ import * as Gateways from "./support/gateways.ts"
 import * as StatusPages from "./support/statusPages.ts"
 
 const skipped = Browsers.noBrowser ?? Postgres.noPostgres
-let browser: Browser
-
-beforeAll(async () => {
-  if (skipped === undefined) browser = await Browsers.launch()
-}, 120_000)
-afterAll(async () => {
-  if (skipped === undefined) await browser.close()
-})
+const getBrowser = Browsers.forFile(skipped)
 
 const { fact, isIn, open, textsOf } = StatusPages
 const { sees, textOf } = Browsers
@@ -46,8 +38,8 @@ unless(skipped).describe("the status page of gateways with a lease", () => {
         yield* candidate.line(/waiting to lead default at /)
         for (const { name, ...screen } of StatusPages.screens) {
           yield* Effect.scoped(Effect.gen(function*() {
-            const led = yield* open(browser, one, screen)
-            const waits = yield* open(browser, two, screen, "standby")
+            const led = yield* open(getBrowser, one, screen)
+            const waits = yield* open(getBrowser, two, screen, "standby")
             yield* sees(led.page, "#state-text", /, and leads default\.$/)
             assert.strictEqual(yield* fact(led.page, "This gateway"), "leads")
             assert.strictEqual(yield* fact(led.page, "Lease"), "default")
@@ -68,8 +60,8 @@ unless(skipped).describe("the status page of gateways with a lease", () => {
             }
           }))
         }
-        const led = yield* open(browser, one)
-        const waits = yield* open(browser, two, {}, "standby")
+        const led = yield* open(getBrowser, one)
+        const waits = yield* open(getBrowser, two, {}, "standby")
         const resigned = yield* Gateways.run(two, { args: ["leader", "resign"], env })
         assert.strictEqual(resigned.code, 0, resigned.stderr)
         yield* isIn(led.page, "ended")

@@ -2,23 +2,16 @@
  * The status page in every state, on a desktop and on a phone, in the light and in the dark. With `GATEWAY_PICTURES=<folder>`, the
  * test writes a picture of each into that folder.
  */
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Config, Effect, Option } from "effect"
 import * as Path from "node:path"
-import type { Browser, Page } from "playwright-core"
+import type { Page } from "playwright-core"
 import * as Browsers from "./support/browser.ts"
 import * as PageStates from "./support/pageStates.ts"
 import * as Program from "./support/program.ts"
 import * as StatusPages from "./support/statusPages.ts"
 
-let browser: Browser
-
-beforeAll(async () => {
-  if (Browsers.noBrowser === undefined) browser = await Browsers.launch()
-}, 120_000)
-afterAll(async () => {
-  if (Browsers.noBrowser === undefined) await browser.close()
-})
+const getBrowser = Browsers.forFile()
 
 const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
   it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 300_000)
@@ -39,7 +32,7 @@ const screens = ([[desktop, "light"], [phone, "dark"], [desktop, "dark"], [phone
 const open = (state: PageStates.State, screen: Parameters<typeof Browsers.open>[1]) =>
   Effect.gen(function*() {
     const url = yield* PageStates.serve(state)
-    const watched = yield* Browsers.open(browser, screen)
+    const watched = yield* Browsers.open(getBrowser, screen)
     yield* Effect.promise(() => watched.page.goto(url))
     yield* StatusPages.isIn(watched.page, state.shows)
     return { ...watched, url }

@@ -2,12 +2,11 @@
  * The pictures of the README. `npm run pictures` makes them. Otherwise this test checks that they are there, and that what they show
  * still looks like that: by the text of the terminal, and by the outline of the page, because pixels vary with fonts.
  */
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Config, DateTime, Effect, Option } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
-import type { Browser } from "playwright-core"
 import * as StatusReport from "../../src/cli/StatusReport.ts"
 import type { GatewayStatus } from "../../src/inspect/GatewayStatus.ts"
 import * as Terminal from "../fixtures/terminal.ts"
@@ -24,14 +23,7 @@ const [page, outline, terminal] = [
 ]
 const remake = Option.isSome(Effect.runSync(Config.option(Config.string("GATEWAY_PICTURES"))))
 
-let browser: Browser
-
-beforeAll(async () => {
-  if (Browsers.noBrowser === undefined) browser = await Browsers.launch()
-}, 120_000)
-afterAll(async () => {
-  if (Browsers.noBrowser === undefined) await browser.close()
-})
+const getBrowser = Browsers.forFile()
 
 const viewport = { width: 1120, height: 800 }
 
@@ -88,7 +80,7 @@ describe("the picture of the status page", () => {
         const state = PageStates.states.find(({ name }) => name === "neighbours")
         assert.isDefined(state)
         const url = yield* PageStates.serve(state)
-        const watched = yield* Browsers.open(browser, {
+        const watched = yield* Browsers.open(getBrowser, {
           viewport,
           colorScheme: "light",
           timezoneId: "UTC",

@@ -1,10 +1,9 @@
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
-import type { Browser } from "playwright-core"
 import * as Browsers from "./support/browser.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
@@ -12,14 +11,7 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as StatusPages from "./support/statusPages.ts"
 
-let browser: Browser
-
-beforeAll(async () => {
-  if (Browsers.noBrowser === undefined) browser = await Browsers.launch()
-}, 120_000)
-afterAll(async () => {
-  if (Browsers.noBrowser === undefined) await browser.close()
-})
+const getBrowser = Browsers.forFile()
 
 /** Declares a test that uses a browser, with a long timeout for a busy machine. */
 const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
@@ -33,7 +25,7 @@ const { brokenRules, fact, isIn, isWiderThanScreen, screens, textsOf } = StatusP
 
 /** Opens the status page and waits until it shows `state`. */
 const openPage = (site: Gateways.Site, options: Parameters<typeof Browsers.open>[1] = {}, state = "listening") =>
-  StatusPages.open(browser, site, options, state)
+  StatusPages.open(getBrowser, site, options, state)
 
 /** An app that has its own WebSocket at `/`. */
 const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
@@ -103,7 +95,7 @@ describe("the status page", () => {
     Effect.gen(function*() {
       const [site] = yield* Gateways.newGateway()
       const named = `gateway.localhost:${site.port}`
-      const { complaints, origins, page } = yield* Browsers.open(browser)
+      const { complaints, origins, page } = yield* Browsers.open(getBrowser)
       const answer = yield* Effect.promise(() => page.goto(`http://${named}/`))
       assert.strictEqual(answer?.status(), 200)
       yield* isIn(page, "listening")
@@ -246,7 +238,7 @@ describe("the status page", () => {
   inBrowser("is for browsers: programs get 404, and the WebSocket", () =>
     Effect.gen(function*() {
       const [site] = yield* Gateways.newGateway()
-      const { page } = yield* Browsers.open(browser)
+      const { page } = yield* Browsers.open(getBrowser)
       const get = (accept: string, method = "GET") =>
         Effect.promise(() => page.request.fetch(pageUrl(site), { method, headers: { accept } }))
       const html = yield* get("text/html")
@@ -325,7 +317,7 @@ describe("the status page in an app", () => {
           env: { PATH: Program.searchPath, HOME: site.root }
         })
         yield* app.listening
-        const { complaints, page } = yield* Browsers.open(browser)
+        const { complaints, page } = yield* Browsers.open(getBrowser)
         yield* Effect.promise(() => page.goto(`${pageUrl(site)}status`))
         yield* isIn(page, "listening")
         assert.deepStrictEqual(complaints(), [])

@@ -1,6 +1,15 @@
+import { FileSystem } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { FastCheck as fc } from "effect"
-import { listenersAt, parseLsof, parseNetstat, parseProcNet, type PortListener } from "../../src/host/PortOwners.ts"
+import { Effect, FastCheck as fc, Layer, Ref } from "effect"
+import {
+  layerProc,
+  listenersAt,
+  parseLsof,
+  parseNetstat,
+  parseProcNet,
+  type PortListener,
+  PortOwners
+} from "../../src/host/PortOwners.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 /** Written by a Linux on x86-64. */
@@ -129,4 +138,26 @@ describe("PortOwners.at", () => {
     const found = listenersAt(address, listeners)
     return found.every((listener) => listener.port === address.port) && new Set(found).size === found.length
   })
+})
+
+describe("PortOwners on Linux", () => {
+  it.effect("reads the sockets of the host a few times for a hundred questions, not a hundred times", () =>
+    Effect.gen(function*() {
+      const readings = yield* Ref.make(0)
+      const fs = FileSystem.layerNoop({
+        readFileString: (path) =>
+          Effect.as(
+            Effect.zipRight(Ref.update(readings, (n) => n + 1), Effect.yieldNow()),
+            path === "/proc/net/tcp" ? tcp : tcp6
+          )
+      })
+      const found = yield* Effect.forEach(
+        Array.from({ length: 100 }, (_, at) => at === 99 ? 35187 : 1),
+        (port) => Effect.flatMap(PortOwners, ({ listeners }) => listeners(port)),
+        { concurrency: 32 }
+      ).pipe(Effect.provide(Layer.provide(layerProc, fs)))
+      assert.isTrue(found.every((seen, at) => seen._tag === "Seen" && seen.listeners.length === (at === 99 ? 4 : 0)))
+      const count = yield* Ref.get(readings)
+      assert.isBelow(count, 30, `${count} readings`)
+    }))
 })

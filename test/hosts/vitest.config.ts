@@ -1,8 +1,11 @@
 import { defineConfig } from "vitest/config"
+import { mutantSources } from "../simulation/mutants.ts"
 
 export default defineConfig({
+  plugins: [mutantSources()],
   test: {
     include: ["test/hosts/**/*.hosts.ts"],
+    setupFiles: ["test/fixtures/deepEqual.ts"],
     globalSetup: "test/hosts/support/summary.ts",
     env: { NODE_EXTRA_CA_CERTS: "" },
     // Each test waits for whole leases, and starts and ends servers.

@@ -11,6 +11,7 @@ import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { execMutants } from "../exec/mutants.ts"
+import { etcdMutants } from "../hosts/support/etcdMutants.ts"
 import { leaderMutants } from "../leader/mutants.ts"
 import type { habitats } from "./scenario.ts"
 
@@ -354,10 +355,12 @@ const split = (id: string): readonly [file: string, mutant: string | undefined] 
   return at < 0 ? [id, undefined] : [id.slice(0, at), decodeURIComponent(id.slice(at + marker.length))]
 }
 
+const mutantsInEtcd = Object.values(etcdMutants).flat()
+
 const changesOf = (name: string): Mutant["changes"] =>
-  [...mutants, ...spawnMutants, ...execMutants, ...leaderMutants].filter((mutant) => mutant.name === name).flatMap((
-    { changes }
-  ) => changes)
+  [...mutants, ...spawnMutants, ...execMutants, ...leaderMutants, ...mutantsInEtcd]
+    .filter((mutant) => mutant.name === name)
+    .flatMap(({ changes }) => changes)
 
 const mutate = (code: string, file: string, name: string): string =>
   changesOf(name)
@@ -424,11 +427,13 @@ export const mutantSources = () => ({
       const places = loaders(spawnMutants.map(({ name }) => name), "test/internal/places.ts")
       const execs = loaders([unchanged, ...execMutants.map(({ name }) => name)], "test/exec/subject.ts")
       const leaders = loaders([unchanged, ...leaderMutants.map(({ name }) => name)], "test/leader/subject.ts")
+      const inEtcd = loaders([unchanged, ...mutantsInEtcd.map(({ name }) => name)], "test/hosts/support/etcdSubject.ts")
       return [
         `export const load = {${subjects}}`,
         `export const loadPlaces = {${places}}`,
         `export const loadExec = {${execs}}`,
-        `export const loadLeader = {${leaders}}`
+        `export const loadLeader = {${leaders}}`,
+        `export const loadEtcd = {${inEtcd}}`
       ].join("\n")
     }
     const [file, mutant] = split(id)

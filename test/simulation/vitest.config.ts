@@ -19,6 +19,7 @@ const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding:
 export default defineConfig(({ mode }) => ({
   test: {
     include: files,
+    setupFiles: ["test/fixtures/deepEqual.ts"],
     env: {
       GATEWAY_SIMULATED_PLATFORM: mode,
       // `npm test` runs all cases by the rules of Linux. Here fewer cases are enough, because they only have to show what

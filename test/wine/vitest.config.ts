@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/wine/**/*.wine.ts"],
+    setupFiles: ["test/fixtures/deepEqual.ts"],
     // All tests share one wine prefix, which the setup makes. It contains Node for Windows, the built program, and stand-ins
     // for some Windows programs, such as PowerShell.
     globalSetup: ["test/wine/support/setup.ts"],

@@ -48,8 +48,8 @@ const lockAndUnlock = (contender: Contender) =>
 const figures = [
   ["proper-lockfile", "proper-lockfile", "blocking", "kernel, as the program", { most: 3 }],
   ["fs-native-extensions", "os-lock", "blocking", "kernel, as the program", { most: 20 }],
-  ["proper-lockfile", "proper-lockfile", "kernel", "kernel, in the thread pool", undefined],
-  ["fs-native-extensions", "os-lock", "kernel", "kernel, in the thread pool", undefined],
+  ["proper-lockfile", "proper-lockfile", "kernel", "kernel, in the thread pool", { most: 3 }],
+  ["fs-native-extensions", "os-lock", "kernel", "kernel, in the thread pool", { most: 20 }],
   ["proper-lockfile", "proper-lockfile", "record", "record only, in the thread pool", undefined]
 ] as const
 

@@ -50,7 +50,7 @@ export const serving: Program.Experiment = (runs) =>
           compare: "difference",
           aim: { most: 50 }
         },
-        { name: "resident memory", unit: "MiB", read: (life) => life.memory, compare: "ratio", aim: { most: 1.8 } }
+        { name: "resident memory", unit: "MiB", read: (life) => life.memory, compare: "ratio", aim: { most: 1.3 } }
       ]
     })
   })

@@ -5,30 +5,12 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { join } from "node:path"
-import { WebSocket } from "ws"
 import { measure } from "../measure.ts"
-import { BenchFailed, bounded, expectEnd, freePort, host, millis, residentMiB, startNode } from "../processes.ts"
+import { expectEnd, freePort, millis, residentMiB, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
+import { closedInOrder, openIdle } from "../webSockets.ts"
 
 const sockets = 5_000
-
-/** How many sockets are opened at one time. The backlog of a listener is larger, so no connection is dropped. */
-const atOnce = 100
-
-const open = (port: number) =>
-  Effect.acquireRelease(
-    Effect.async<WebSocket, BenchFailed>((resume) => {
-      const socket = new WebSocket(`ws://${host}:${port}`, { perMessageDeflate: false })
-      socket.once("open", () => resume(Effect.succeed(socket)))
-      socket.on("error", (error) => resume(new BenchFailed({ reason: error.message })))
-    }),
-    (socket) => Effect.sync(() => socket.terminate())
-  )
-
-const closedBy = (socket: WebSocket) =>
-  Effect.async<number>((resume) => {
-    socket.once("close", (code) => resume(Effect.succeed(code)))
-  })
 
 /** Starts a server, opens all sockets, tells the server to end, and checks the close code that each socket gets. */
 const lifeWithSockets = (argsFor: (port: number) => ReadonlyArray<string>, ready: string) =>
@@ -37,21 +19,15 @@ const lifeWithSockets = (argsFor: (port: number) => ReadonlyArray<string>, ready
     const process = yield* startNode(argsFor(port))
     yield* process.said(ready)
     const before = yield* residentMiB(process)
-    const all = yield* Effect.forEach(Array.from({ length: sockets }), () => open(port), { concurrency: atOnce }).pipe(
-      bounded(`${sockets} sockets`)
-    )
+    const all = yield* openIdle(port, sockets)
     const after = yield* residentMiB(process)
-    const closed = yield* Effect.fork(Effect.forEach(all, closedBy, { concurrency: "unbounded" }))
+    const closed = yield* Effect.fork(closedInOrder(all))
     yield* Effect.yieldNow()
     const clock = yield* Effect.clock
     const askedAt = clock.unsafeCurrentTimeNanos()
     process.kill("SIGTERM")
     const { at } = yield* expectEnd(process, 0)
-    const codes = yield* Fiber.join(closed)
-    const others = codes.filter((code) => code !== 1001)
-    if (others.length > 0) {
-      return yield* new BenchFailed({ reason: `${others.length} sockets were closed with ${others[0]}` })
-    }
+    yield* Fiber.join(closed)
     return {
       each: before === undefined || after === undefined ? undefined : (after - before) * 1024 / sockets,
       drain: millis(askedAt, at)
@@ -67,7 +43,7 @@ export const idleSockets: Program.Experiment = (runs) =>
     )
     const alone = yield* Program.server("sockets", folder)
     return yield* measure({
-      runs: Math.min(runs, 3),
+      runs: Math.min(runs, 2),
       baseline: {
         name: "ws alone",
         sample: lifeWithSockets((port) => [alone, String(port), folder], "listening")

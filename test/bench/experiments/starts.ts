@@ -1,23 +1,19 @@
 /**
- * Measures how long starts of the program take: a start that is refused, many starts at one time, and `--version`.
+ * Measures how long starts of the program take: a start that is refused, and many starts at one time.
  */
-import * as Array from "effect/Array"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { dirname, join } from "node:path"
-import { versions } from "node:process"
+import * as Crowd from "../crowd.ts"
 import { measure } from "../measure.ts"
-import { BenchFailed, expectEnd, firstAnswer, freePort, host, millis, startNode } from "../processes.ts"
+import { BenchFailed, bounded, Environment, firstAnswer, freePort, host, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
 
 const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
 
-/**
- * The longest time that a refused start of the gateway should take, as a multiple of the time of `node -e 0`. Node 22 and later
- * start faster than Node 20, but the gateway loads the same amount of code. So the multiple is larger for Node 22 and later.
- */
-const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
+/** The longest time that a refused start of the gateway should take, as a multiple of the time of `node -e 0`. */
+const refusedAim = 2.5
 
 /** Measures a second start of a gateway that already runs. The second start is refused, because the port or the lock is taken. */
 export const refusedStart: Program.Experiment = (runs) =>
@@ -74,12 +70,45 @@ export const refusedStart: Program.Experiment = (runs) =>
     return [...byPort, ...byLock, ...supervised]
   })
 
-export const version: Program.Experiment = (runs) =>
-  measure({
-    runs,
-    baseline: nodeAlone,
-    subject: { name: "--version", sample: Program.lifeOf([Program.path, "--version"], 0, "gateway ") },
-    rows: [{ name: "--version", unit: "ms", read: Program.itself, compare: "ratio" }]
+/**
+ * Measures a refused start of the package as npm installs it. The package has no code that V8 compiled for one version of Node. Since
+ * version 22.1 Node keeps that code itself, in a cache folder of the user. Each sample finds the folder that the warm-up filled.
+ */
+export const installed: Program.Experiment = (runs) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* Program.temporaryFolder
+    const dist = join(folder, "dist")
+    yield* Effect.gen(function*() {
+      yield* fs.copy(dirname(Program.path), dist)
+      const files = yield* fs.readDirectory(join(dist, "program"))
+      yield* Effect.forEach(files.filter((name) => name.endsWith(".cache")), (name) =>
+        fs.remove(join(dist, "program", name)))
+    }).pipe(
+      Effect.mapError(({ message }) =>
+        new BenchFailed({ reason: message })
+      ),
+      bounded(`a copy in ${dist}`)
+    )
+    const port = yield* freePort
+    const [, ...args] = Program.gatewayArgs(folder, port)
+    const words = [join(dist, "main.js"), ...args]
+    yield* firstAnswer(yield* startNode(words), port)
+    const environment = { ...yield* Environment, XDG_CACHE_HOME: join(folder, "cache") }
+    return yield* measure({
+      runs,
+      baseline: nodeAlone,
+      subject: {
+        name: "installed from npm",
+        sample: Effect.provideService(Program.lifeOf(words, 1, "already listening"), Environment, environment)
+      },
+      rows: [{
+        name: "refused start: PortInUse, installed from npm",
+        unit: "ms",
+        read: Program.itself,
+        compare: "ratio"
+      }]
+    })
   })
 
 /**
@@ -155,56 +184,15 @@ const crowdSize = 64
 export const crowd: Program.Experiment = (runs) =>
   measure({
     runs: Math.min(runs, 3),
-    baseline: {
-      name: `${crowdSize} x node -e 0`,
-      sample: Effect.gen(function*() {
-        const clock = yield* Effect.clock
-        const began = clock.unsafeCurrentTimeNanos()
-        const processes = yield* Effect.replicateEffect(startNode(["-e", "0"]), crowdSize)
-        const lives = yield* Effect.forEach(processes, (process) =>
-          Effect.map(expectEnd(process, 0), ({ at }) => ({ at, life: millis(process.startedAt, at) })))
-        return crowdOf(began, lives)
-      })
-    },
-    subject: {
-      name: `${crowdSize} starts`,
-      sample: Effect.gen(function*() {
-        const folder = yield* Program.temporaryFolder
-        const port = yield* freePort
-        const clock = yield* Effect.clock
-        const began = clock.unsafeCurrentTimeNanos()
-        const processes = yield* Effect.replicateEffect(startNode(Program.gatewayArgs(folder, port)), crowdSize)
-        const outcomes = yield* Effect.forEach(processes, (process) =>
-          Effect.raceFirst(
-            Effect.as(process.said("gateway listening"), Option.none()),
-            Effect.map(expectEnd(process, 1, "GatewayLockError"), ({ at }) =>
-              Option.some({ at, life: millis(process.startedAt, at) }))
-          ), { concurrency: "unbounded" })
-        const losers = Array.getSomes(outcomes)
-        if (losers.length !== crowdSize - 1) {
-          return yield* new BenchFailed({ reason: `${crowdSize - losers.length} of ${crowdSize} starts serve` })
-        }
-        return crowdOf(began, losers)
-      })
-    },
+    baseline: { name: `${crowdSize} x node -e 0`, sample: Crowd.nodes(crowdSize) },
+    subject: { name: `${crowdSize} starts`, sample: Crowd.gateways(crowdSize) },
     rows: [
       {
         name: `${crowdSize} simultaneous starts, until all are settled`,
         unit: "ms",
-        read: ({ total }) =>
-          total,
+        read: ({ total }) => total,
         compare: "ratio"
       },
-      {
-        name: "their slowest loser",
-        unit: "ms",
-        read: ({ slowest }) => slowest,
-        compare: "ratio"
-      }
+      { name: "their slowest loser", unit: "ms", read: ({ slowest }) => slowest, compare: "ratio" }
     ]
   })
-
-const crowdOf = (began: bigint, lives: ReadonlyArray<{ readonly at: bigint; readonly life: number }>) => ({
-  total: Math.max(...lives.map(({ at }) => millis(began, at))),
-  slowest: Math.max(...lives.map(({ life }) => life))
-})

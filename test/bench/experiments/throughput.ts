@@ -60,6 +60,7 @@ const client = (port: number) =>
       turn.unsent -= 1
       socket.write(request)
     }
+    let closed = 0
     for (const socket of sockets) {
       let received = ""
       socket.setEncoding("latin1")
@@ -73,10 +74,17 @@ const client = (port: number) =>
       })
       const fail = (what: string) => turn.end(new BenchFailed({ reason: `port ${port}: ${what}` }))
       socket.on("error", ({ message }) => fail(message))
-      socket.on("close", () => fail("a connection was closed"))
+      socket.on("close", () => {
+        closed += 1
+        fail("a connection was closed")
+      })
     }
     const client: Client = (requests) =>
       Effect.async<number, BenchFailed>((resume) => {
+        // A server closes a connection that is idle for some seconds, which happens between turns only if the machine is overloaded.
+        if (closed > 0) {
+          return resume(new BenchFailed({ reason: `port ${port}: a connection was closed between turns` }))
+        }
         const began = clock.unsafeCurrentTimeNanos()
         turn.unsent = requests
         turn.unanswered = requests
@@ -166,7 +174,7 @@ export const throughput: Program.Experiment = (runs) =>
         baseline: { name: "NodeHttpServer.layer in one process with it", ports: layers(1) },
         subject: layers(0),
         samples: 6,
-        aim: { least: 0.97 }
+        aim: { least: 0.98 }
       },
       {
         baseline: { name: "NodeHttpServer.layer in processes of its own", ports: platform(0) },

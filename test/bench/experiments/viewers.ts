@@ -2,11 +2,10 @@
  * Measures by how much open status pages delay the answers of a gateway. A page is a client that has sent `watch`.
  */
 import * as Effect from "effect/Effect"
-import { Agent, get } from "node:http"
-import { WebSocket } from "ws"
 import { measurePairs } from "../measure.ts"
-import { BenchFailed, bounded, freePort, host, millis, startNode } from "../processes.ts"
+import { bounded, freePort, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
+import { asker, openPages, percentile95 } from "../webSockets.ts"
 
 const pages = 10
 
@@ -14,47 +13,13 @@ const pages = 10
 const requests = 1200
 const pause = "5 millis"
 
-/** Opens a page: watches until the scope closes, and returns once the first frame has come. */
-const openPage = (port: number) =>
-  Effect.acquireRelease(
-    Effect.async<WebSocket, BenchFailed>((resume) => {
-      const socket = new WebSocket(`ws://${host}:${port}`, { perMessageDeflate: false })
-      socket.once("open", () => socket.send("{\"type\":\"watch\"}"))
-      socket.on("message", (data) => {
-        if (data.toString("utf8", 0, 16) === "{\"type\":\"status\"") resume(Effect.succeed(socket))
-      })
-      socket.on("error", (error) => resume(new BenchFailed({ reason: error.message })))
-    }),
-    (socket) => Effect.sync(() => socket.terminate())
-  )
-
-const ask = (port: number, agent: Agent) =>
-  Effect.async<void, BenchFailed>((resume) => {
-    get({ port, host, path: "/healthz", agent }, (response) => {
-      response.resume().once("end", () => resume(Effect.void))
-    }).on("error", (error) => resume(new BenchFailed({ reason: error.message })))
-  })
-
-const percentile95 = (times: ReadonlyArray<number>): number =>
-  times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.95)] ?? Number.NaN
-
 /**
  * Asks both gateways in turns, each time one right after the other, because a busy machine delays both alike. Returns the 95th
  * percentile of each, in milliseconds.
  */
 const askBoth = (ports: readonly [number, number]) =>
   Effect.gen(function*() {
-    const clock = yield* Effect.clock
-    const agent = yield* Effect.acquireRelease(
-      Effect.sync(() => new Agent({ keepAlive: true, maxSockets: 1 })),
-      (agent) => Effect.sync(() => agent.destroy())
-    )
-    const timed = (port: number) =>
-      Effect.gen(function*() {
-        const began = clock.unsafeCurrentTimeNanos()
-        yield* ask(port, agent)
-        return millis(began, clock.unsafeCurrentTimeNanos())
-      })
+    const timed = yield* asker
     const [one, other]: [Array<number>, Array<number>] = [[], []]
     const turn = (at: number) =>
       Effect.gen(function*() {
@@ -82,14 +47,14 @@ export const viewers: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const ports = [yield* startGateway, yield* startGateway] as const
     return yield* measurePairs({
-      runs: Math.min(runs, 11),
+      runs: Math.min(runs, 5),
       baseline: "no page open",
       subject: `${pages} pages open`,
       // The pages are open at one gateway, then at the other, because a process can be faster than another of the same program.
       pair: (run) =>
         Effect.scoped(Effect.gen(function*() {
           const [quiet, watched] = run % 2 === 0 ? ports : [ports[1], ports[0]]
-          yield* Effect.forEach(Array.from({ length: pages }), () => openPage(watched), { concurrency: "unbounded" })
+          yield* openPages(watched, pages)
           return yield* askBoth([quiet, watched])
         })),
       rows: [

@@ -5,6 +5,7 @@
 import { assert } from "@effect/vitest"
 import { Effect, Option, type Scope } from "effect"
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core"
+import { shared } from "../../fixtures/sharedResource.ts"
 import * as Program from "./program.ts"
 
 const executable = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
@@ -28,11 +29,16 @@ const args = [
   "--disable-sync"
 ]
 
-/** Starts the browser with a temporary profile, which is deleted when the browser is closed. */
-export const launch = (): Promise<Browser> =>
-  executable === undefined
-    ? Promise.reject(new Error("no browser"))
-    : chromium.launch({ executablePath: executable, headless: true, args })
+/** Starts the browser with a temporary profile, which is deleted when the browser is closed with the scope. */
+const launch: Effect.Effect<Browser, never, Scope.Scope> = executable === undefined
+  ? Effect.dieMessage("no browser")
+  : Effect.acquireRelease(
+    Effect.promise(() => chromium.launch({ executablePath: executable, headless: true, args, timeout: 120_000 })),
+    (browser) => Effect.promise(() => browser.close())
+  )
+
+/** Declares one browser for all tests of a file. `skipped`: the reason why these tests are skipped. */
+export const forFile = (skipped = noBrowser): Effect.Effect<Browser> => shared(skipped, launch, 120_000)
 
 export interface WatchedPage {
   readonly page: Page
@@ -44,12 +50,12 @@ export interface WatchedPage {
 
 /** Opens a page in a new browser context, which has no stored data. The page and the context close when the scope closes. */
 export const open = (
-  browser: Browser,
+  getBrowser: Effect.Effect<Browser>,
   options: BrowserContextOptions = {}
 ): Effect.Effect<WatchedPage, never, Scope.Scope> =>
   Effect.gen(function*() {
     const context = yield* Effect.acquireRelease(
-      Effect.promise(() => browser.newContext(options)),
+      Effect.flatMap(getBrowser, (browser) => Effect.promise(() => browser.newContext(options))),
       (context) => Effect.promise(() => context.close())
     )
     const page = yield* Effect.promise(() => context.newPage())

@@ -8,6 +8,7 @@
  * All ports and twins are below the range that the system uses for outgoing connections.
  */
 import { Effect, Option, Random, type Scope } from "effect"
+import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
 
 const first = 20_000
@@ -44,13 +45,29 @@ export const isFree = (port: number): Effect.Effect<boolean> =>
     return Effect.sync(() => socket.destroy())
   })
 
+/** The kernel's lists of TCP sockets, or nothing where there are none. */
+const socketLists: Effect.Effect<string> = Effect.map(
+  Effect.forEach(
+    ["/proc/net/tcp", "/proc/net/tcp6"],
+    (path) => Effect.promise(() => Fs.readFile(path, "utf8").catch(() => ""))
+  ),
+  (lists) => lists.join("\n")
+)
+
+/**
+ * Whether no socket of an earlier test has this port, not even a closed one. The kernel keeps a closed connection for a minute
+ * (`TIME_WAIT`). Until then a program that binds the port without `SO_REUSEADDR` fails.
+ */
+export const isUnused = (port: number): Effect.Effect<boolean> =>
+  Effect.map(socketLists, (text) => !text.includes(`:${port.toString(16).toUpperCase()} `))
+
 /** Reserves a port until the scope closes. */
 export const reserve: Effect.Effect<number, never, Scope.Scope> = Effect.gen(function*() {
   const start = yield* Random.nextIntBetween(0, count)
   for (let step = 0; step < tries; step++) {
     const port = first + (start + step) % count
     const twin = yield* Effect.acquireRelease(listen(port + count), close)
-    if (Option.isSome(twin) && (yield* isFree(port))) return port
+    if (Option.isSome(twin) && (yield* isFree(port)) && (yield* isUnused(port))) return port
   }
   return yield* Effect.dieMessage(`no free port among ${tries} from ${first + start}`)
 })

@@ -11,13 +11,13 @@ export const isIn = (page: Page, state: string) => Browsers.sees(page, `html[dat
 
 /** Opens the status page and waits until it shows `state`. */
 export const open = (
-  browser: Browser,
+  getBrowser: Effect.Effect<Browser>,
   site: Gateways.Site,
   options: Parameters<typeof Browsers.open>[1] = {},
   state = "listening"
 ) =>
   Effect.gen(function*() {
-    const watched = yield* Browsers.open(browser, options)
+    const watched = yield* Browsers.open(getBrowser, options)
     yield* Effect.promise(() => watched.page.goto(`http://127.0.0.1:${site.port}/`))
     yield* isIn(watched.page, state)
     return watched
