@@ -64,7 +64,7 @@ const listenNowhere = (servers: Array<Http.Server>, address: Address) => (server
 }
 
 /** How long an answer of a rehearsal may take. */
-const answerTimeout = Duration.millis(200)
+const answerTimeout = Duration.seconds(1)
 
 /** Asks the server for its health, and returns the answer. */
 const ask = (server: Http.Server, { host, port }: Address) =>
