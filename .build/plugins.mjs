@@ -117,14 +117,18 @@ const builtinsOnUse = (names) => ({
 
 /**
  * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so
- * the chunk with the status page stays as it is.
+ * the file with the status page must have no such character.
  */
+const outsideAscii = /[^\0-\x7f]/g
 const ascii = {
   name: "ascii",
-  renderChunk: (code) =>
-    code.includes("String.raw`")
-      ? undefined
-      : code.replaceAll(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+  renderChunk: (code, { name }) => {
+    if (!code.includes("String.raw`")) {
+      return code.replaceAll(outsideAscii, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    }
+    const [found] = code.match(outsideAscii) ?? []
+    if (found !== undefined) throw new Error(`${name} has String.raw and ${found}: write an escape or an entity instead`)
+  }
 }
 
 /**

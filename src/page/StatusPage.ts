@@ -118,12 +118,16 @@ const headers = {
  * @category apps
  */
 export const make = (options: StatusPageOptions = {}): HttpApp.Default<RouteNotFound> => {
-  const page = HttpServerResponse.text(html(options), { contentType: "text/html; charset=utf-8", headers })
+  let made: HttpServerResponse.HttpServerResponse | undefined
+  // Made for the first browser: most gateways have none, and the document takes 60 KiB as text and again as bytes.
+  const page = Effect.sync(() =>
+    made ??= HttpServerResponse.text(html(options), { contentType: "text/html; charset=utf-8", headers })
+  )
   return Effect.flatMap(
     HttpServerRequest.HttpServerRequest,
     (request) =>
       (request.method === "GET" || request.method === "HEAD") && prefersHtml(request.headers["accept"])
-        ? Effect.succeed(page)
+        ? page
         : new RouteNotFound({ request })
   )
 }

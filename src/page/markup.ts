@@ -44,7 +44,7 @@ const tokenForm = `  <form id="token-form" class="token" hidden autocomplete="of
   </form>`
 
 const tile = (id: string, label: string): string =>
-  `<div class="tile"><dt>${label}</dt><dd><span class="value" id="${id}">–</span> <span class="aside" id="${id}-peak"></span></dd><dd class="chart" id="${id}-chart"></dd></div>`
+  `<div class="tile"><dt>${label}</dt><dd><span class="value" id="${id}">&ndash;</span> <span class="aside" id="${id}-peak"></span></dd><dd class="chart" id="${id}-chart"></dd></div>`
 
 /** What the gateway does and did. The script fills it in from each status message. */
 const overview = `    <section aria-labelledby="activity-title">

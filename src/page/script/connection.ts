@@ -229,7 +229,7 @@ export const connection = String.raw`
     if (socket !== undefined && performance.now() - heardAt > silence) abandon();
     tick();
   }, 1000);
-  setText(element("zone"), " · times in " + new Intl.DateTimeFormat().resolvedOptions().timeZone);
+  setText(element("zone"), " \u00b7 times in " + new Intl.DateTimeFormat().resolvedOptions().timeZone);
   setState("connecting", "Waiting for the first message of the gateway.");
   connect();
 `

@@ -51,7 +51,7 @@ export const status = String.raw`
   /** @param {string} state @param {string} text */
   const setState = (state, text) => {
     const { colour, sign, word } = states[state] ?? states["connecting"] ?? { colour: "#777777", sign: circle, word: state };
-    document.title = word + " · " + (status === undefined ? location.host : titleOf(status));
+    document.title = word + " \u00b7 " + (status === undefined ? location.host : titleOf(status));
     setText(element("state-word"), word);
     setText(element("state-text"), text);
     if (root.dataset["state"] === state && element("sign").hasAttribute("d")) return;
@@ -215,7 +215,7 @@ export const status = String.raw`
     element("facts").hidden = element("up").hidden = false;
     setText(element("name"), titleOf(status));
     const { nodeVersion, pid, user } = instance;
-    setText(element("place"), [...(user === undefined ? [] : ["user " + user]), "pid " + pid, ...(nodeVersion === undefined ? [] : ["Node " + nodeVersion.replace(/^v/, "")])].join(" · "));
+    setText(element("place"), [...(user === undefined ? [] : ["user " + user]), "pid " + pid, ...(nodeVersion === undefined ? [] : ["Node " + nodeVersion.replace(/^v/, "")])].join(" \u00b7 "));
     setText(element("version"), instance.version);
     showActivity(status);
     showRuns(status);
@@ -256,7 +256,7 @@ export const status = String.raw`
     }
     if (retryAt !== undefined) {
       const left = Math.ceil((retryAt - performance.now()) / 1000);
-      setText(element("retry-text"), left > 0 ? "Trying again in " + left + " s." : "Trying again …");
+      setText(element("retry-text"), left > 0 ? "Trying again in " + left + " s." : "Trying again \u2026");
     }
   };
 `

@@ -39,7 +39,7 @@ export const times = String.raw`
     const time = document.createElement("time");
     time.dateTime = iso;
     time.title = iso;
-    time.append(make("span", "relative", ago(gatewayNow() - at)), " · ", make("span", "absolute", absolute(at)));
+    time.append(make("span", "relative", ago(gatewayNow() - at)), " \u00b7 ", make("span", "absolute", absolute(at)));
     return time;
   };
 `

@@ -146,6 +146,14 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
     const finishIfIdle = () => {
       if (isStopped && pending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
+    // One function for all connections: thousands of them may be idle, and each would keep its own.
+    const closed = function(this: Net.Socket) {
+      const connection = open.get(this)
+      open.delete(this)
+      Metrics.connections.unsafeModify(-1, labels)
+      if (connection?.viewing === true) viewing -= 1
+      finishIfIdle()
+    }
     server.on("connection", (socket) => {
       const connection: Connection = {
         responses: [],
@@ -157,12 +165,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       }
       open.set(socket, connection)
       Metrics.connections.unsafeModify(1, labels)
-      socket.once("close", () => {
-        open.delete(socket)
-        Metrics.connections.unsafeModify(-1, labels)
-        if (connection.viewing) viewing -= 1
-        finishIfIdle()
-      })
+      socket.once("close", closed)
     })
 
     const closeAfter = (response: Http.ServerResponse) => {

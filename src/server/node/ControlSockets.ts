@@ -234,6 +234,14 @@ const makeFrameLimit = (
   }
 }
 
+/**
+ * Ends a socket that has emitted an error. `ws` has then already sent a close frame with the right code (1007 for bad UTF-8, 1009
+ * for an oversized frame), so this listener sends no frame.
+ */
+const terminate = function(this: WS.WebSocket) {
+  this.terminate()
+}
+
 /** Pings every socket, and ends those that have not answered the previous ping. */
 const pingAll = (wss: WS.WebSocketServer, silent: WeakSet<WS.WebSocket>): Effect.Effect<void> =>
   Effect.sync(() => {
@@ -333,13 +341,15 @@ export const make = (
     const viewers = makeViewers(options, table, actions)
     const silent = new WeakSet<WS.WebSocket>()
     const watchers = new Set<WS.WebSocket>()
+    // One function for all sockets: thousands of them may be idle, and each would keep its own.
+    const answered = function(this: WS.WebSocket) {
+      silent.delete(this)
+    }
     const limitFrames = makeFrameLimit(limits, actions, () => clock.unsafeCurrentTimeNanos())
     const enforceLimits: EnforceLimits = (ws, socket, refusal) => {
       limitFrames(ws, socket, refusal)
-      // When `ws` emits an error, it has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
-      // oversized frame). So this listener sends no frame, and only ends the socket.
-      ws.on("error", () => ws.terminate())
-      ws.on("pong", () => silent.delete(ws))
+      ws.on("error", terminate)
+      ws.on("pong", answered)
     }
     const converse = makeControlProtocol(options, actions, viewers, enforceLimits, isAppServed)
     const watch = makeWatchProtocol(watchers, enforceLimits)

@@ -182,6 +182,11 @@ const makeAnswerRequest = (
 // upgrades
 // ---------------------------------------------------------------------------
 
+/** One function for all upgraded sockets: thousands of them may be idle, and each would keep its own. */
+const destroy = function(this: Duplex) {
+  this.destroy()
+}
+
 type UpgradeListener = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => void
 
 const makeAnswerUpgrade = (
@@ -190,7 +195,7 @@ const makeAnswerUpgrade = (
 (request, socket, head) => {
   // Node's server stops handling the errors of a socket that was upgraded (`onParserExecuteCommon` in lib/_http_server.js).
   // Without this listener, such an error would end the process.
-  socket.on("error", () => socket.destroy())
+  socket.on("error", destroy)
   const connection = table.get(request.socket)
   if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
   if (table.isStopping() || connection === undefined || connection.refused) return socket.destroy()
