@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
@@ -16,6 +17,7 @@ import type { LeaseUnavailable } from "../GatewayLockError.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import * as QuickFiles from "../host/QuickFiles.ts"
+import { atMost } from "../internal/atMost.ts"
 import { reported } from "../internal/WaitDisplay.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { untilLost } from "../lock/LossReport.ts"
@@ -111,6 +113,31 @@ const loadForTakeover = (isLeased: boolean) =>
     // acquires the lock.
     const { supported } = yield* KernelLock.KernelLock
     yield* Effect.ignore(supported)
+  })
+
+/** A rehearsal takes about a tenth of a second of processor time. A wait must not begin later because a rehearsal hangs. */
+const longestRehearsal = Duration.seconds(2)
+
+/**
+ * Rehearses the takeover for which a start waits. With an exporter of metrics and spans, nothing is rehearsed, because the exporter
+ * would export the rehearsal.
+ */
+const rehearseTakeover = (start: Start, options: RunOptions) =>
+  Effect.gen(function*() {
+    if (yield* FiberRef.get(FiberRef.currentTracerEnabled)) return
+    const { rehearse, silentSystemd } = yield* Effect.promise(() => import("./rehearsal.ts"))
+    const address = { host: "127.0.0.1", port: start.address.port }
+    const rehearsed: Start = {
+      ...start,
+      address,
+      config: { ...start.config, ...address, drainTimeout: Duration.zero },
+      passedSocket: undefined,
+      systemd: silentSystemd,
+      beforeWaiting: Effect.void
+    }
+    yield* atMost(longestRehearsal)(
+      rehearse(start.config, address, startOnce(rehearsed, { token: options.token, leaseUrl: undefined }))
+    )
   })
 
 /** Detects the supervisor of this process, and makes the service that sends notifications to systemd. */
@@ -247,7 +274,12 @@ const runNotifying = (
     }
     const recover = options.standby ? Recovery.standby : Recovery.recover
     const wait = yield* reported
-    const lead = yield* recover(startOnce(start, options), recoveryOptions(start, wait.report)).pipe(
+    const machine = yield* Effect.context<Effect.Effect.Context<ReturnType<typeof rehearseTakeover>>>()
+    const prepared = {
+      ...start,
+      beforeWaiting: Effect.zipRight(start.beforeWaiting, Effect.provide(rehearseTakeover(start, options), machine))
+    }
+    const lead = yield* recover(startOnce(start, options), recoveryOptions(prepared, wait.report)).pipe(
       wait.during(),
       Effect.asSome,
       Effect.catchIf(

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as MutableRef from "effect/MutableRef"
+import * as BlockingFiles from "../host/BlockingFiles.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import * as KernelLock from "../host/KernelLock.ts"
 import * as LinkTarget from "../host/LinkTarget.ts"
@@ -56,7 +57,8 @@ const commands = Effect.gen(function*() {
 export const layer = Layer.scopedContext(Effect.gen(function*() {
   const isAlone = MutableRef.make(true)
   const fs = Context.get(yield* Layer.build(NodeFileSystem.layer), FileSystem.FileSystem)
-  const files = Context.make(FileSystem.FileSystem, QuickFiles.make(fs, yield* HostPlatform, isAlone))
+  const quick = QuickFiles.make(fs, yield* HostPlatform, isAlone)
+  const files = Context.make(FileSystem.FileSystem, BlockingFiles.make(quick))
   const programs = yield* Effect.provide(commands, files)
   const machine = Context.merge(files, programs)
   const processes = yield* Effect.provide(Layer.build(ProcessTable.layerLive), machine)
@@ -66,6 +68,8 @@ export const layer = Layer.scopedContext(Effect.gen(function*() {
   const folders = yield* Layer.build(PlatformFolders.layerLive)
   return Context.mergeAll(machine, processes, locks, network, watch, folders).pipe(
     Context.add(LinkTarget.LinkTarget, LinkTarget.live),
-    Context.add(QuickFiles.IsAlone, isAlone)
+    Context.add(QuickFiles.IsAlone, isAlone),
+    // A start of the program serves nothing beside it.
+    Context.add(BlockingFiles.BlockingFiles, BlockingFiles.local)
   )
 }))

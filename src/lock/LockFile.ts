@@ -28,6 +28,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import { type LockHeld, LockLost, type LockUnavailable, type PortInUse } from "../GatewayLockError.ts"
+import { blockingIf } from "../host/BlockingFiles.ts"
 import type { KernelLock } from "../host/KernelLock.ts"
 import type { ProbeTransport } from "../host/ProbeTransport.ts"
 import * as ProcessTable from "../host/ProcessTable.ts"
@@ -262,17 +263,25 @@ export const make = (
     const reportTo = yield* LossReport
     const loss = yield* Deferred.make<Loss>()
     const drainBegan = yield* Ref.make(Option.none<bigint>())
+    const mayBlock = yield* Ref.make(false)
     // Everything acquired from here on is released together, so that one timeout bounds the whole release.
     const scope = yield* Scope.make()
     const release = yield* once(
       Effect.flatMap(
-        Effect.all([Ref.get(drainBegan), Deferred.isDone(loss)]),
-        ([began, isLost]) => releaseWithin(Scope.close(scope, Exit.void), { mode: options.mode, path }, began, isLost)
+        Effect.all([Ref.get(drainBegan), Deferred.isDone(loss), Ref.get(mayBlock)]),
+        ([began, isLost, mayBlock]) =>
+          releaseWithin(
+            blockingIf(mayBlock)(Scope.close(scope, Exit.void)),
+            { mode: options.mode, path },
+            began,
+            isLost
+          )
       )
     )
     // Not `onClose`: the release logs, and whoever closes the scope may have other loggers than the start.
     yield* Effect.addFinalizer(() => release)
     const held = yield* Scope.extend(LockPair.acquire(options), scope)
+    yield* Ref.set(mayBlock, held.mayBlock)
     const { enforcement, heldSince, history, instanceId, record, startedAt } = held
 
     /** The number of fibers that wait for the loss of the lock. */

@@ -9,7 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
+import * as NodePath from "node:path"
 import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import { BlockingFiles, blockingIf } from "../host/BlockingFiles.ts"
 import { InstanceId } from "../host/InstanceId.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -37,6 +39,8 @@ export interface LockPair {
   readonly startedAt: DateTime.Utc
   readonly heldSince: DateTime.Utc
   readonly history: History.History
+  /** Whether this process may block its thread for the files of the locks, while it serves nothing. */
+  readonly mayBlock: boolean
 }
 
 /** The values that a start (a gateway that is starting) needs for both of its locks. */
@@ -137,18 +141,13 @@ const reportAcquired = (config: Acquired, state: Acquired, history: History.Hist
     return recordOnly === undefined ? "kernel" : "record"
   })
 
-/**
- * Acquires the lock files of the config and of the state directory, and writes the gateway's record into both. The scope
- * releases both when it closes.
- */
-export const acquire = (
+/** Acquires both lock files, once the port is known to be free. */
+const acquireBoth = (
   options: LockFileOptions
-): Effect.Effect<LockPair, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+): Effect.Effect<Omit<LockPair, "mayBlock">, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable
     const path = configLockPath(options)
-
-    yield* ensurePortFree(options)
     const patience = yield* Ref.make(timesOf(options).timeout)
     yield* ensureFolder({ path, options, patience })
 
@@ -190,6 +189,22 @@ export const acquire = (
       heldSince: since,
       history
     }
+  })
+
+/**
+ * Acquires the lock files of the config and of the state directory, and writes the gateway's record into both. The scope
+ * releases both when it closes.
+ */
+export const acquire = (
+  options: LockFileOptions
+): Effect.Effect<LockPair, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    yield* ensurePortFree(options)
+    const mayBlock = yield* Effect.flatMap(
+      BlockingFiles,
+      ({ isAllowed }) => isAllowed(NodePath.dirname(configLockPath(options)))
+    )
+    return { ...(yield* blockingIf(mayBlock)(acquireBoth(options))), mayBlock }
   }).pipe(
     Metrics.timed(recordAcquire),
     spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })

@@ -141,10 +141,10 @@ export const bindExclusively = <A extends Bound, R>(
   Effect.gen(function*() {
     const ports = yield* PortProbe
 
-    // On BSD and macOS, a wildcard address and a specific address do not exclude each other. So the bind can succeed although
-    // another listener has the port, and only a probe finds that listener. If a supervisor has passed a socket, there is no
-    // probe, because that socket already listens and the probe would find it.
-    if (passedSocket === undefined) {
+    // On BSD, macOS and Windows, a wildcard address and a specific address do not exclude each other. So the bind can succeed
+    // although another listener has the port, and only a probe finds that listener. On Linux, the bind itself fails. If a supervisor
+    // has passed a socket, there is no probe, because that socket already listens and the probe would find it.
+    if (passedSocket === undefined && (yield* HostPlatform) !== "linux") {
       const before = yield* ports.probe(asked)
       if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
     }

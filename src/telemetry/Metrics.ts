@@ -16,6 +16,13 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import type * as Scope from "effect/Scope"
 
+/**
+ * The label of metrics that a rehearsal of a takeover has changed. They are not exported.
+ *
+ * @internal
+ */
+export const rehearsalLabel = "gateway_rehearsal"
+
 /** Bucket bounds in seconds: from a millisecond to five minutes, which is the longest default timeout. */
 const durations = MetricBoundaries.fromIterable([
   0.001,

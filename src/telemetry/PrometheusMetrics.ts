@@ -12,6 +12,7 @@ import * as Metric from "effect/Metric"
 import type * as MetricPair from "effect/MetricPair"
 import * as MetricState from "effect/MetricState"
 import * as Option from "effect/Option"
+import { rehearsalLabel } from "./Metrics.ts"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
 /**
@@ -226,6 +227,16 @@ export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): 
 }
 
 /**
+ * The text of all metrics, except those of a rehearsal.
+ *
+ * @internal
+ */
+export const exported: Effect.Effect<string> = Effect.map(
+  Metric.snapshot,
+  (metrics) => encode(metrics.filter(({ metricKey: { tags } }) => !tags.some(({ key }) => key === rehearsalLabel)))
+)
+
+/**
  * Responds with all metrics of this process, including those of `ProcessMetrics`.
  *
  * @example
@@ -246,6 +257,6 @@ export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): 
 export const app: HttpApp.Default<never, ProcessMetrics.ProcessMetrics> = Effect.gen(function*() {
   const process = yield* ProcessMetrics.ProcessMetrics
   yield* process.refresh
-  const text = encode(yield* Metric.snapshot)
+  const text = yield* exported
   return HttpServerResponse.text(text, { contentType, headers: { "cache-control": "no-store" } })
 })

@@ -15,7 +15,7 @@ export interface Side<Sample> {
   readonly sample: Effect.Effect<Sample, BenchFailed, FileSystem.FileSystem | Scope.Scope>
 }
 
-const Unit = Schema.Literal("ms", "MiB", "KiB", "per second", "modules")
+const Unit = Schema.Literal("ms", "MiB", "KiB", "per second", "modules", "calls")
 export type Unit = typeof Unit.Type
 
 const Aim = Schema.Union(Schema.Struct({ most: Schema.Number }), Schema.Struct({ least: Schema.Number }))

@@ -11,10 +11,11 @@ import * as Program from "../e2e/support/program.ts"
 import * as Sweep from "./support/sweep.ts"
 
 describe("killed at any system call", () => {
-  for (const mode of Sweep.modes) {
+  for (const mode of [...Sweep.modes, Sweep.blocking]) {
+    const title = mode.title ?? mode.name
     for (const scene of Sweep.scenes) {
       it.scopedLive.skipIf(mode.unavailable !== undefined)(
-        Program.named(`of ${scene}, the next start succeeds: ${mode.name}`, mode.unavailable),
+        Program.named(`of ${scene}, the next start succeeds: ${title}`, mode.unavailable),
         () =>
           Effect.gen(function*() {
             const main = yield* mode.main
@@ -35,7 +36,7 @@ describe("killed at any system call", () => {
                   )
                 )
             )
-            yield* Sweep.conclude(`crash points, ${mode.name}, ${scene}`, results)
+            yield* Sweep.conclude(`crash points, ${title}, ${scene}`, results)
           })
       )
     }

@@ -172,9 +172,10 @@ const watchAll = (stage: Sweep.Stage) =>
   )
 
 describe("any system call that fails", () => {
-  for (const mode of Sweep.modes) {
+  for (const mode of [...Sweep.modes, Sweep.blocking]) {
+    const title = mode.title ?? mode.name
     it.scopedLive.skipIf(mode.unavailable !== undefined)(
-      Program.named(`is survived or explained: ${mode.name}`, mode.unavailable),
+      Program.named(`is survived or explained: ${title}`, mode.unavailable),
       () =>
         Effect.gen(function*() {
           const main = yield* mode.main
@@ -197,7 +198,7 @@ describe("any system call that fails", () => {
                 Sweep.makeStage(mode, main, scene),
                 (stage, failure) => Sweep.result(describeFailure(failure), failAt(stage, scene, failure))
               ),
-              (results) => Sweep.conclude(`errno x call, ${mode.name}, ${scene}`, results)
+              (results) => Sweep.conclude(`errno x call, ${title}, ${scene}`, results)
             )
           yield* sweep("a first start", [...once(first), ...forGood(first)])
           yield* sweep("a start after a crash", once(reclaim))

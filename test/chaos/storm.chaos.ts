@@ -45,7 +45,7 @@ describe("the witness", sideBySide, () => {
 })
 
 describe("in a storm of deaths and releases", sideBySide, () => {
-  for (const contender of ["kernel", "record"] as const) {
+  for (const contender of ["kernel", "blocking", "record"] as const) {
     it.scopedLive(
       `no two of ${acquisitions} acquisitions overlap, kept apart by the ${contender}`,
       () =>

@@ -82,7 +82,7 @@ describe("the witness of a storm", () => {
 })
 
 describe("in a short storm of deaths and releases", () => {
-  for (const contender of ["kernel", "record"] as const) {
+  for (const contender of ["kernel", "blocking", "record"] as const) {
     it.scopedLive(`no two acquisitions overlap, kept apart by the ${contender}`, () =>
       Effect.gen(function*() {
         const seen = yield* brief(contender, 40, "150 seconds")

@@ -5,6 +5,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type * as HttpServer from "@effect/platform/HttpServer"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
@@ -21,6 +22,15 @@ import * as ControlSockets from "./ControlSockets.ts"
 import * as InterceptingServer from "./InterceptingServer.ts"
 import * as PassedSocket from "./PassedSocket.ts"
 import * as ServedApps from "./ServedApps.ts"
+
+/**
+ * Runs for each server before it listens. The rehearsal of a takeover replaces `listen` of its server, so that no port is opened.
+ *
+ * @internal
+ */
+export class BeforeListening extends Context.Reference<BeforeListening>()("gateway-lock/BeforeListening", {
+  defaultValue: (): (server: Http.Server) => void => () => {}
+}) {}
 
 // ---------------------------------------------------------------------------
 // listening
@@ -131,6 +141,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const { address: asked, limits, passedSocket, rules } = options
     const run = yield* FiberSet.makeRuntime<never>()
     const server = InterceptingServer.make(limits)
+    const beforeListening = yield* BeforeListening
+    beforeListening(server)
     const table = yield* ConnectionTable.make(server, rules, run)
     const apps: Array<ServedApps.ServedApp> = []
     const controlSockets = yield* ControlSockets.make(options, table, () => apps.length > 0, run)

@@ -8,11 +8,13 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as BlockingFiles from "../../../src/host/BlockingFiles.ts"
 import * as KernelLock from "../../../src/host/KernelLock.ts"
 import * as ProbeTransport from "../../../src/host/ProbeTransport.ts"
 import * as ProcessTable from "../../../src/host/ProcessTable.ts"
@@ -70,8 +72,8 @@ const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
   return new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 }
 
-/** The real file system, except that `step` runs before each call that changes a file or its name. */
-const steppingFiles = (step: Step) =>
+/** A file system, except that `step` runs before each call that changes a file or its name. */
+const steppingFiles = (step: Step, real: Layer.Layer<FileSystem.FileSystem>) =>
   Layer.effect(
     FileSystem.FileSystem,
     Effect.map(FileSystem.FileSystem, (fs): FileSystem.FileSystem => ({
@@ -87,11 +89,11 @@ const steppingFiles = (step: Step) =>
       link: (from, to) => Effect.zipRight(step, fs.link(from, to)),
       remove: (path, options) => Effect.zipRight(step, fs.remove(path, options))
     }))
-  ).pipe(Layer.provide(NodeFileSystem.layer))
+  ).pipe(Layer.provide(real))
 
 /** The services that this project's lock needs. A worker builds them once and uses them each time that it acquires the lock. */
-const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
-  const files = steppingFiles(step)
+const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step, blocks: boolean) => {
+  const files = steppingFiles(step, blocks ? BlockingFiles.layer : NodeFileSystem.layer)
   const table = Layer.provide(ProcessTable.layerLive, [
     NodeFileSystem.layer,
     Layer.provide(NodeCommandExecutor.layer, NodeFileSystem.layer)
@@ -106,9 +108,10 @@ const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
 /** This project's lock without a port. With a port, the listener of one worker would also keep the others out. */
 const lockFile = (
   { folder, pollInterval, step }: Contest,
-  kernel: Layer.Layer<KernelLock.KernelLock>
+  kernel: Layer.Layer<KernelLock.KernelLock>,
+  blocks = false
 ) =>
-  Effect.map(Layer.build(services(kernel, step)), (context) =>
+  Effect.map(Layer.build(services(kernel, step, blocks)), (context) =>
     LockFile.make({
       stateDir: folder,
       configPath: Path.join(folder, "gateway.json"),
@@ -116,7 +119,8 @@ const lockFile = (
     }).pipe(
       Effect.asVoid,
       Effect.mapError((error) => new NotGranted({ reason: `${error._tag}: ${error.message}` })),
-      Effect.provide(context)
+      Effect.provide(context),
+      blocks ? Effect.provideService(BlockingFiles.BlockingFiles, BlockingFiles.local) : identity
     ))
 
 // ---------------------------------------------------------------------------
@@ -200,6 +204,8 @@ export const make = (contender: Contender, contest: Contest): Effect.Effect<Acqu
   switch (contender) {
     case "kernel":
       return lockFile(contest, KernelLock.layerLive)
+    case "blocking":
+      return lockFile(contest, KernelLock.layerLive, true)
     case "record":
       return lockFile(contest, KernelLock.layerAbsent("the storm is without"))
     case "os-lock":

@@ -6,9 +6,18 @@ import * as Schema from "effect/Schema"
 
 /**
  * The kinds of locks that a storm can test. `kernel` and `record` are this project's lock, with kernel locks and without them.
+ * `blocking` is `kernel` as the program acquires it, with calls that block.
  * `os-lock` is correct by construction. `none` and `pid-file` are wrong by construction, and show whether a storm finds violations.
  */
-export const Contender = Schema.Literal("kernel", "record", "os-lock", "proper-lockfile", "pid-file", "none")
+export const Contender = Schema.Literal(
+  "kernel",
+  "blocking",
+  "record",
+  "os-lock",
+  "proper-lockfile",
+  "pid-file",
+  "none"
+)
 export type Contender = typeof Contender.Type
 
 /**

@@ -52,10 +52,17 @@ export interface Point {
   readonly name: string
   readonly ordinal: number
   readonly phase: Call["phase"]
+  readonly thread: string
   /** A readable description of the call. A later run has reached the same call if its call has the same label. */
   readonly label: string
   /** The position among all recorded calls of the run, counted from 0. */
   readonly index: number
+  /**
+   * Roles of files that strace does not watch when it tampers with this call. A call of another thread has the same name and
+   * number, and comes first, so strace would tamper with that call too. `ordinal` and `index` count only the calls that are
+   * watched.
+   */
+  readonly unwatched: ReadonlyArray<string>
 }
 
 export type Tamper =
@@ -108,16 +115,18 @@ const tracedInstance = "7ace7ace-7ace-4ace-8ace-7ace7ace7ace"
  */
 const draftOf = (path: string): string => `${path}.${nameOf(tracedInstance)}.draft`
 
-const filesOf = (site: Gateways.Site): ReadonlyArray<string> => [
-  ...roles(site).map(([path]) => path),
+const filesOf = (site: Gateways.Site, unwatched: ReadonlyArray<string>): ReadonlyArray<string> => [
+  ...roles(site).flatMap(([path, role]) => unwatched.includes(role) ? [] : [path]),
   ...[Gateways.configLock(site), Gateways.stateLock(site)].flatMap((path) => [draftOf(path), ...besides(path)])
 ]
 
 const isOfSocket = ({ text }: Call): boolean => text.includes("<TCP:[") || text.startsWith("AF_INET")
 
+const roleOf = (site: Gateways.Site, { text }: Call) => roles(site).find(([path]) => text.includes(path))
+
 const labelOf = (site: Gateways.Site, call: Call): string => {
   const { name, text } = call
-  const file = roles(site).find(([path]) => text.includes(path))
+  const file = roleOf(site, call)
   const beside = /\.(reclaim|stale)[">]/.exec(text)?.[1]
   const suffix = beside === "stale" ? " moved aside" : beside === "reclaim" ? "'s claim" : ""
   const role = file === undefined ? isOfSocket(call) ? "port" : "something else" : `${file[1]}${suffix}`
@@ -168,16 +177,28 @@ export const pointsOf = (
   filter: Filter,
   calls: ReadonlyArray<Call>
 ): ReadonlyArray<Point> =>
-  calls.flatMap((call, index) =>
-    filter === "sockets" && !isOfSocket(call) ? [] : [{
+  calls.flatMap((call, index) => {
+    if (filter === "sockets" && !isOfSocket(call)) return []
+    const { label, name, ordinal, phase, thread } = { ...call, label: labelOf(site, call) }
+    const before = calls.slice(0, index)
+    const unwatched = before.flatMap((other) => {
+      const role = roleOf(site, other)?.[1]
+      const isTwin = other.thread !== thread && other.name === name && other.ordinal === ordinal
+      return filter === "files" && isTwin && role !== undefined && role !== roleOf(site, call)?.[1] ? [role] : []
+    })
+    const skipped = before.filter((other) => unwatched.includes(roleOf(site, other)?.[1] ?? ""))
+    const skippedTwins = skipped.filter((other) => other.thread === thread && other.name === name)
+    return [{
       filter,
-      name: call.name,
-      ordinal: call.ordinal,
-      phase: call.phase,
-      label: labelOf(site, call),
-      index
+      name,
+      ordinal: ordinal - skippedTwins.length,
+      phase,
+      thread,
+      label,
+      index: index - skipped.length,
+      unwatched
     }]
-  )
+  })
 
 const mark: Record<Tamper["_tag"], RegExp> = {
   Kill: /= \?$/,
@@ -225,11 +246,22 @@ const watched = { files: "all", sockets: "%network,close" } as const satisfies R
 /** Which calls strace records, and how it tampers with one of them, if at all. */
 export type Tracing = readonly [
   filter: Filter,
-  tampering?: { readonly point: Pick<Point, "name" | "ordinal">; readonly tamper: Tamper }
+  tampering?: {
+    readonly point: Pick<Point, "name" | "ordinal"> & Partial<Pick<Point, "unwatched">>
+    readonly tamper: Tamper
+  }
 ]
 
-/** The environment of a traced program: one thread for file calls, and an instance id that the test knows. */
+/** If all later calls are tampered with, those of other threads are meant too. */
+const unwatchedBy = (tampering: Tracing[1]): ReadonlyArray<string> =>
+  tampering === undefined || isEveryLater(tampering.tamper) ? [] : tampering.point.unwatched ?? []
+
+/**
+ * The environment of a traced program: one thread for file calls, and an instance id that the test knows. With `POOLED_FILES`, all
+ * file calls are made in that thread.
+ */
 export const environment = {
+  POOLED_FILES: "1",
   UV_THREADPOOL_SIZE: "1",
   NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
   PINNED_INSTANCE: tracedInstance
@@ -242,7 +274,7 @@ export const environment = {
 export const options = (
   site: Gateways.Site,
   ...[filter, tampering]: Tracing
-): Pick<Gateways.StartOptions, "under" | "env" | "flags"> => ({
+): Pick<Gateways.StartOptions, "under" | "flags"> & { readonly env: typeof environment } => ({
   under: [
     "strace",
     "-D",
@@ -251,7 +283,7 @@ export const options = (
     "-yy",
     "-o",
     logPath(site),
-    ...(filter === "files" ? filesOf(site).flatMap((path) => ["-P", path]) : []),
+    ...(filter === "files" ? filesOf(site, unwatchedBy(tampering)).flatMap((path) => ["-P", path]) : []),
     ...(tampering === undefined
       ? ["-e", `trace=${watched[filter]}`]
       // For a delay, strace records all calls of the filter, because the test reads from the log how far the gateway is. For a

@@ -20,6 +20,13 @@ import * as Strace from "./strace.ts"
 
 export interface Mode {
   readonly name: "kernel lock" | "record only"
+  /** The name of the mode in titles. Default: `name`. */
+  readonly title?: string
+  /**
+   * Whether the gateway may make blocking calls, as it does on this file system without a test. A sweep then tampers only with the
+   * calls of the main thread. The sweeps of the other modes tamper with all calls, in the thread pool.
+   */
+  readonly blocks?: boolean
   /** Why the tests of this mode are skipped; `undefined` if they can run. */
   readonly unavailable: string | undefined
   /** The path of the built program that locks in this mode. */
@@ -35,6 +42,9 @@ export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
   },
   { name: "record only", unavailable: Strace.unavailable, main: Variants.bareProgram }
 ]
+
+/** The mode of a program on a local file system. */
+export const blocking: Mode = { ...modes[0], title: "kernel lock, blocking", blocks: true }
 
 // ---------------------------------------------------------------------------
 // the folders and the port of a gateway
@@ -112,13 +122,16 @@ export const cameToListen = ({ ended, listening }: Processes.Running): Effect.Ef
 
 /** Starts a gateway of the stage under strace. */
 export const startTraced = (
-  { main, site }: Stage,
+  { main, mode, site }: Stage,
   ...tracing: Strace.Tracing
-): Effect.Effect<Processes.Running, never, Scope.Scope> =>
-  Effect.zipRight(
+): Effect.Effect<Processes.Running, never, Scope.Scope> => {
+  const { env, ...options } = Strace.options(site, ...tracing)
+  const { POOLED_FILES: _, ...blockingEnv } = env
+  return Effect.zipRight(
     removeFolder(Strace.logPath(site)),
-    Gateways.start(site, { main, ...Strace.options(site, ...tracing) })
+    Gateways.start(site, { main, ...options, env: mode.blocks === true ? blockingEnv : env })
   )
+}
 
 /** An effect that runs while the gateway listens. The gateway gets a SIGTERM only when this effect has completed. */
 export type Visit<A> = (gateway: Processes.Running) => Effect.Effect<A>
@@ -130,7 +143,7 @@ export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.T
     const visited = (yield* cameToListen(gateway)) ? Option.some(yield* visit(gateway)) : Option.none<A>()
     if (Option.isSome(visited)) yield* gateway.signal("SIGTERM")
     const ended = yield* gateway.ended
-    return { visited, ended, calls: yield* Strace.readLog(Strace.logPath(stage.site)) }
+    return { visited, ended, pid: gateway.pid, calls: yield* Strace.readLog(Strace.logPath(stage.site)) }
   }))
 
 /** Calls that every gateway makes. If the log of a run lacks one of them, strace has not traced the gateway. */
@@ -143,10 +156,11 @@ const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
 export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = () => Effect.void) =>
   Effect.gen(function*() {
     yield* stage.reset
-    const { calls, ended } = yield* runTraced(stage, visit, filter)
+    const { calls, ended, pid } = yield* runTraced(stage, visit, filter)
     yield* Gateways.assertGone(stage.site, ended)
-    const points = Strace.pointsOf(stage.site, filter, calls)
-    assert.includeMembers(points.map(({ label }) => label), [...landmarks[filter]])
+    const all = Strace.pointsOf(stage.site, filter, calls)
+    const points = stage.mode.blocks === true ? all.filter(({ thread }) => thread === String(pid)) : all
+    assert.includeMembers(all.map(({ label }) => label), [...landmarks[filter]])
     return points
   })
 
