@@ -329,7 +329,7 @@ export const attend = (
         shown({
           text: Effect.succeed(`waiting for ${JSON.stringify(options.command)} (pid ${child.pid}) to end`),
           isShared: true
-        })(Effect.never)
+        })(child.ended)
       ),
       Effect.interruptible,
       Effect.forkScoped

@@ -5,6 +5,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { unending } from "../internal/unending.ts"
 
 /**
  * An effect that the app provides. When it completes, a drain stops waiting and cuts the remaining connections. In the program
@@ -29,5 +30,5 @@ import * as Effect from "effect/Effect"
  * @category references
  */
 export class DrainCut extends Context.Reference<DrainCut>()("gateway-lock/DrainCut", {
-  defaultValue: (): Effect.Effect<void> => Effect.never
+  defaultValue: (): Effect.Effect<void> => unending
 }) {}

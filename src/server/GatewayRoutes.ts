@@ -6,6 +6,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { unending } from "../internal/unending.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import { version } from "../Version.ts"
 import * as ControlSocket from "./ControlSocket.ts"
@@ -54,7 +55,7 @@ export const make = (
           (now) => ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })
         ),
         answer: ControlSocket.answer,
-        watch: options.watch ?? (() => Effect.never),
+        watch: options.watch ?? (() => unending),
         farewell: ControlSocket.shutdown
       }
     })

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import { unending } from "../internal/unending.ts"
 import * as HostClock from "./HostClock.ts"
 
 /**
@@ -337,13 +338,11 @@ export const note = (
   })
 
 /**
- * Suspends a fiber of an ended process permanently. `Effect.never` would start a timer (Effect 3.22.4; `never` in
- * internal/core.ts). That timer would keep the real process running, and would keep everything in memory that the fiber
- * refers to.
+ * Suspends a fiber of an ended process permanently.
  *
  * @internal
  */
-export const dead: Effect.Effect<never> = Effect.async(() => {})
+export const dead: Effect.Effect<never> = unending
 
 /**
  * Waits until a process runs: it is not stopped by SIGSTOP, and its host is not paused.

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { CommandWatchdog, type GuardedCommand, WatchdogFailed } from "../host/CommandWatchdog.ts"
+import { unending } from "../internal/unending.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import type { Program, ProgramProcess } from "./SimulatedPrograms.ts"
 
@@ -62,7 +63,7 @@ const watch = ({ changes, done, kernel, parent }: Watch): Program => (process) =
     for (;;) {
       const time = yield* now
       const due = Option.match(killAt, {
-        onNone: () => Effect.never,
+        onNone: () => unending,
         onSome: (killAt) => Effect.sleep(Duration.nanos(killAt > time ? killAt - time : 0n))
       })
       const next = yield* Effect.raceAll([

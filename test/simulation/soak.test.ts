@@ -31,6 +31,14 @@ describe("npm run test:soak", () => {
       assert.strictEqual(Number(status), 0)
     }))
 
+  it.live("ends after a schedule in which a wrapper was killed while its command stopped (B35)", () =>
+    Effect.gen(function*() {
+      const { status, stderr, stdout } = yield* soak("--runs", "10", "--seed", "6")
+      assert.strictEqual(stderr, "")
+      assert.match(stdout, /\nno violation in 10 schedules, seeds 6 to 6, .+\n$/)
+      assert.strictEqual(Number(status), 0)
+    }))
+
   it.live("plays elections with --lease", () =>
     Effect.gen(function*() {
       const { status, stderr, stdout } = yield* soak("--lease", "--runs", "4", "--seed", "3")
