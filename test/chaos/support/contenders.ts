@@ -16,6 +16,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as BlockingFiles from "../../../src/host/BlockingFiles.ts"
 import * as KernelLock from "../../../src/host/KernelLock.ts"
+import * as LinkTarget from "../../../src/host/LinkTarget.ts"
 import * as ProbeTransport from "../../../src/host/ProbeTransport.ts"
 import * as ProcessTable from "../../../src/host/ProcessTable.ts"
 import * as LockFile from "../../../src/lock/LockFile.ts"
@@ -105,6 +106,13 @@ const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step, blocks
   return Layer.mergeAll(files, kernel, table, probes)
 }
 
+/** The services of the program that decide how calls on files are made. */
+const asTheProgram = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  self.pipe(
+    Effect.provideService(BlockingFiles.BlockingFiles, BlockingFiles.local),
+    Effect.provideService(LinkTarget.LinkTarget, LinkTarget.live)
+  )
+
 /** This project's lock without a port. With a port, the listener of one worker would also keep the others out. */
 const lockFile = (
   { folder, pollInterval, step }: Contest,
@@ -120,7 +128,7 @@ const lockFile = (
       Effect.asVoid,
       Effect.mapError((error) => new NotGranted({ reason: `${error._tag}: ${error.message}` })),
       Effect.provide(context),
-      blocks ? Effect.provideService(BlockingFiles.BlockingFiles, BlockingFiles.local) : identity
+      blocks ? asTheProgram : identity
     ))
 
 // ---------------------------------------------------------------------------
