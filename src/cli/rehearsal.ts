@@ -14,6 +14,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as HashSet from "effect/HashSet"
 import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
+import * as Dns from "node:dns"
 import type * as Http from "node:http"
 import * as Net from "node:net"
 import type { Address } from "../Address.ts"
@@ -59,7 +60,8 @@ const listenNowhere = (servers: Array<Http.Server>, address: Address) => (server
   servers.push(server)
   Object.assign(server, {
     listen: (_: unknown, listening: () => void) => {
-      process.nextTick(listening)
+      // A real server resolves its host. For an address that asks no resolver, but loads Node's.
+      Dns.lookup(address.host, listening)
       return server
     },
     address: () => ({ address: address.host, port: address.port, family: "IPv4" })
