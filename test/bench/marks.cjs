@@ -8,7 +8,6 @@ const began = process.hrtime.bigint()
 const { dirname, sep } = require("node:path")
 const { realpathSync } = require("node:fs")
 const fs = require("node:fs")
-const { Module } = require("node:module")
 const vm = require("node:vm")
 
 const output = process.env.GATEWAY_LOCK_BENCH_MARKS
@@ -65,18 +64,6 @@ vm.Script = function(source, options) {
     return evaluating(counted("read", () => Reflect.apply(run, this, args)))
   }
   return script
-}
-
-// Without compiled code of the build, Node's own loader compiles the files.
-const compile = Module.prototype._compile
-Module.prototype._compile = function(content, path, ...rest) {
-  if (!isOwn(path)) return Reflect.apply(compile, this, [content, path, ...rest])
-  marks.main ??= process.hrtime.bigint()
-  return counted("read", () => {
-    const result = Reflect.apply(compile, this, [content, path, ...rest])
-    this.exports = evaluating(this.exports)
-    return result
-  })
 }
 
 require("node:diagnostics_channel").subscribe("net.client.socket", () => {

@@ -29,7 +29,8 @@ const runDamaged = (damaged: string, compiled: boolean, command: string) =>
     yield* fs.writeFileString(file, "")
     const { status, stderr, stdout } = spawnSync(process.execPath, [Path.join(folder, "main.js"), command], {
       encoding: "utf8",
-      env: {}
+      // Only the compiled code beside the program is used.
+      env: { NODE_DISABLE_COMPILE_CACHE: "1" }
     })
     return { file, status, stderr, stdout }
   }).pipe(Effect.scoped, Effect.provide(NodeContext.layer))

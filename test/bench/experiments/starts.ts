@@ -71,8 +71,8 @@ export const refusedStart: Program.Experiment = (runs) =>
   })
 
 /**
- * Measures a refused start of the package as npm installs it. The package has no code that V8 compiled for one version of Node. Since
- * version 22.1 Node keeps that code itself, in a cache folder of the user. Each sample finds the folder that the warm-up filled.
+ * Measures a refused start of the package as npm installs it. The package has no code that V8 compiled for one version of Node. The
+ * program keeps that code in a cache folder of the user. Each sample finds the folder that the warm-up filled.
  */
 export const installed: Program.Experiment = (runs) =>
   Effect.gen(function*() {
