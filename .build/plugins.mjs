@@ -1,5 +1,6 @@
 // What the bundler changes in the code of Node's modules, Effect and ws, so that a start does less. Each plugin checks that the code
 // that it replaces is still there, and fails the build otherwise.
+import { fileURLToPath } from "node:url"
 
 const count = (text, part) => text.split(part).length - 1
 
@@ -98,12 +99,35 @@ const withoutCopies = {
   }
 }
 
+/**
+ * Puts `src/internal/plainPlatformErrors.ts` in place of the module of platform's errors, whose classes are schemas. An export that
+ * the program uses and that module does not have fails the build.
+ */
+const plainErrors = fileURLToPath(new URL("../src/internal/plainPlatformErrors.ts", import.meta.url))
+let foundErrors = false
+const withoutErrorSchemas = {
+  name: "without-error-schemas",
+  resolveId: {
+    filter: { id: /^@effect\/platform\/Error$|\/Error\.js$/ },
+    async handler(id, importer, options) {
+      const resolved = await this.resolve(id, importer, { ...options, skipSelf: true })
+      if (resolved === null || !/[\\/]platform[\\/]dist[\\/]esm[\\/]Error\.js$/.test(resolved.id)) return resolved
+      foundErrors = true
+      return plainErrors
+    }
+  },
+  generateBundle: () => {
+    if (!foundErrors) throw new Error("the program no longer imports the errors of platform in the expected way")
+  }
+}
+
 /** The files that the entry loads on use, with the names of their modules. A name may be only the beginning of a module's name. */
 const modulesOnUse = {
   schemas: {
     effect: ["BigDecimal", "BigInt", "ParseResult", "Schema", "schema/"],
-    platform: ["Error"],
-    src: ["GatewayLockError", "host/ProcessIdentity", "internal/milliseconds", "inspect/StatusModel", "internal/optional", "lock/RecordSchema", "lock/StateChange"]
+    platform: [],
+    src: ["GatewayLockError", "doctor/DoctorModel", "host/ProcessIdentity", "host/SignalFailed", "inspect/ListModel", "inspect/StatusModel"]
+      .concat("internal/milliseconds", "internal/optional", "lock/RecordSchema", "lock/StateChange", "stop/StopError")
   },
   streams: {
     effect: ["channel", "Channel", "core-stream", "mailbox", "Mailbox", "opCodes/channel", "opCodes/continuation", "rcRef", "RcRef"]
@@ -118,7 +142,7 @@ const modulesOnUse = {
       .concat("internal/readStream", "lock/Attempt", "lock/Claim", "lock/DraftFile", "lock/HeldLock")
       .concat("lock/KernelAttempt", "lock/LockAttempt", "lock/LockFolder", "lock/LockInspection", "lock/LockWait", "lock/NamedFiles")
       .concat("lock/RecordAttempt", "lock/SelfTest", "lock/Staleness", "lock/VolumeGroup", "ready/")
-      .concat("server/TokenFile", "supervisor/OwnerChange")
+      .concat("server/TokenFile", "supervisor/OwnerChange", "telemetry/Metrics")
   }
 }
 
@@ -159,6 +183,7 @@ const builtinsOnUse = (names) => {
 
 /** The files of the commands that look at a gateway and end. A server calls functions too often to look for their file at each call. */
 const ofLooking = ["doctor", "GatewayList", "GatewayStatus", "health", "inspected", "list", "ListReport", "status", "StatusReport", "stop"]
+  .concat("Signals", "SystemServices")
 
 /**
  * A refused start runs no code of some modules that the entry imports. The build puts these modules into files of their own. This
@@ -166,7 +191,9 @@ const ofLooking = ["doctor", "GatewayList", "GatewayStatus", "health", "inspecte
  */
 const filesOnUse = (names) => {
   const found = new Set()
-  const moved = (text, name) => {
+  const moved = (whole, name) => {
+    // The file is imported only for types or for exports that are passed on. Its modules do nothing but define.
+    const text = whole.replace(new RegExp(`^require\\("\\./${name}-[^"]+"\\);\n`, "m"), "")
     const [line, require] = new RegExp(`^const require_${name} = (require\\("\\./${name}-[^"]+"\\));\n`, "m").exec(text) ?? []
     if (line === undefined) return text
     found.add(name)
@@ -223,6 +250,7 @@ export const plugins = [
   withoutStackTrace,
   withoutPerformance,
   withoutCopies,
+  withoutErrorSchemas,
   builtinsOnUse(["crypto", "dns", "http", "module", "net", "tty", "url"]),
   filesOnUse(Object.keys(onUse)),
   ascii

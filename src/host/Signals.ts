@@ -14,13 +14,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { child, output } from "../internal/child.ts"
 import { codeOf } from "../internal/errno.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { parseBootOffsetTicks, parseParent, parseProcStat } from "./ProcessTable.ts"
+import { SignalFailed } from "./SignalFailed.ts"
 
 /**
  * `SIGTERM` asks a process to end, `SIGKILL` ends it, and `SIGSTOP` suspends it. On Windows the first two end the process at once,
@@ -31,25 +31,7 @@ import { parseBootOffsetTicks, parseParent, parseProcStat } from "./ProcessTable
  */
 export type Signal = "SIGTERM" | "SIGKILL" | "SIGSTOP"
 
-/**
- * The signal could not be sent. `why` gives the reason:
- *
- * - `Gone`: the process has ended. Another process may have its pid now.
- * - `NotPermitted`: the process belongs to another user (`EPERM` of kill(2)).
- * - `Failed`: the system gave another reason.
- *
- * @since 0.1.0
- * @category errors
- */
-export class SignalFailed extends Schema.TaggedError<SignalFailed>("gateway-lock/SignalFailed")("SignalFailed", {
-  pid: Schema.Number,
-  why: Schema.Literal("Gone", "NotPermitted", "Failed"),
-  reason: Schema.String
-}) {
-  override get message() {
-    return `cannot signal pid ${this.pid}: ${this.reason}`
-  }
-}
+export { SignalFailed } from "./SignalFailed.ts"
 
 /**
  * Sends a signal to the process whose pid and start time were recorded, and never to another process that got the same pid.

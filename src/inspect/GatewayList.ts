@@ -11,7 +11,6 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { realPath } from "../host/NativeFiles.ts"
 import { isConfigLock, OpenLockFiles } from "../host/OpenLockFiles.ts"
@@ -20,39 +19,9 @@ import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { errnoOf } from "../internal/errno.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
+import type { GatewayList } from "./ListModel.ts"
 
-/**
- * The result of `gateway list`: all gateways that were found, and the places that could not be searched.
- *
- * @since 0.1.0
- * @category models
- */
-export interface GatewayList extends Schema.Struct.Type<typeof fields> {}
-
-/**
- * `GatewayList` as JSON. Times are ISO 8601, in UTC.
- *
- * @since 0.1.0
- * @category models
- */
-export interface GatewayListEncoded extends Schema.Struct.Encoded<typeof fields> {}
-
-const fields = {
-  /** The version of this format. It changes if the meaning of a field changes. */
-  version: Schema.Literal(1),
-  /** When the last gateway was inspected. */
-  asOf: Schema.DateTimeUtc,
-  /** Sorted by the paths of their state directories. */
-  gateways: Schema.Array(GatewayStatus.GatewayStatus),
-  /** The places where gateways could not be searched for, each with the reason; one line each. */
-  notCovered: Schema.Array(Schema.String)
-}
-
-/**
- * @since 0.1.0
- * @category schemas
- */
-export const GatewayList: Schema.Schema<GatewayList, GatewayListEncoded> = Schema.Struct(fields)
+export { GatewayList, type GatewayListEncoded } from "./ListModel.ts"
 
 /**
  * The services that `list` needs from the machine.

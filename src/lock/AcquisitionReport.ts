@@ -10,6 +10,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
+import * as StartMetrics from "../telemetry/startMetrics.ts"
 import type { Reclaimed } from "./LockWait.ts"
 
 /**
@@ -62,8 +63,8 @@ export const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: n
   const verdict = Exit.match(exit, { onSuccess: () => "acquired" as const, onFailure: verdictOf })
   const pid = Exit.match(exit, { onSuccess: () => undefined, onFailure: holderPid })
   return Effect.all([
-    Metric.increment(Metric.tagged(Metrics.lockAcquireTotal, "verdict", verdict)),
-    Metric.update(Metrics.lockAcquireSeconds, seconds),
+    Metric.increment(Metric.tagged(StartMetrics.lockAcquireTotal, "verdict", verdict)),
+    Metric.update(StartMetrics.lockAcquireSeconds, seconds),
     Effect.annotateCurrentSpan({
       "gateway.lock.verdict": verdict,
       ...(pid === undefined ? {} : { "gateway.lock.holder.pid": pid })

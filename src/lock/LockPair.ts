@@ -14,8 +14,8 @@ import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.t
 import { BlockingFiles, blockingIf } from "../host/BlockingFiles.ts"
 import { InstanceId } from "../host/InstanceId.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
-import * as Metrics from "../telemetry/Metrics.ts"
 import { spanned } from "../telemetry/spans.ts"
+import * as StartMetrics from "../telemetry/startMetrics.ts"
 import { describeReclaim, recordAcquire, recordReclaim } from "./AcquisitionReport.ts"
 import * as HeldLock from "./HeldLock.ts"
 import * as History from "./History.ts"
@@ -206,6 +206,6 @@ export const acquire = (
     )
     return { ...(yield* blockingIf(mayBlock)(acquireBoth(options))), mayBlock }
   }).pipe(
-    Metrics.timed(recordAcquire),
+    StartMetrics.timed(recordAcquire),
     spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })
   )

@@ -18,8 +18,9 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import { type Address, isLoopback, isWildcard } from "../Address.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
-import * as Metrics from "../telemetry/Metrics.ts"
+import type * as Metrics from "../telemetry/Metrics.ts"
 import { spanned } from "../telemetry/spans.ts"
+import * as StartMetrics from "../telemetry/startMetrics.ts"
 
 /**
  * The result of a probe.
@@ -149,7 +150,7 @@ const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> =
   if (Exit.isFailure(exit)) return Effect.void
   const result = resultLabels[exit.value._tag]
   return Effect.zipRight(
-    Metric.update(Metric.tagged(Metrics.probeSeconds, "result", result), seconds),
+    Metric.update(Metric.tagged(StartMetrics.probeSeconds, "result", result), seconds),
     Effect.annotateCurrentSpan("gateway.probe.result", result)
   )
 }
@@ -222,7 +223,7 @@ export const make = (
               () => afterDeadline(address, MutableRef.get(connecting))
             )
           ),
-          Metrics.timed(record),
+          StartMetrics.timed(record),
           spanned("gateway.probe", { "server.address": address.host, "server.port": address.port })
         )
       })

@@ -8,13 +8,15 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
-import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import type * as Scope from "effect/Scope"
+import { durations, lockAcquireSeconds, lockAcquireTotal, probeSeconds } from "./startMetrics.ts"
+
+export { lockAcquireSeconds, lockAcquireTotal, probeSeconds }
+/** @internal */
+export { timed } from "./startMetrics.ts"
 
 /**
  * The label of metrics that a rehearsal of a takeover has changed. They are not exported.
@@ -22,26 +24,6 @@ import type * as Scope from "effect/Scope"
  * @internal
  */
 export const rehearsalLabel = "gateway_rehearsal"
-
-/** Bucket bounds in seconds: from a millisecond to five minutes, which is the longest default timeout. */
-const durations = MetricBoundaries.fromIterable([
-  0.001,
-  0.0025,
-  0.005,
-  0.01,
-  0.025,
-  0.05,
-  0.1,
-  0.25,
-  0.5,
-  1,
-  2.5,
-  5,
-  10,
-  30,
-  60,
-  300
-])
 
 const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
 const gauge = (name: string, description: string) => Metric.gauge(name, { description })
@@ -82,18 +64,6 @@ export const lockRecordOnly = gauge(
 export const lockWaiters = gauge("gateway_lock_waiters", "Starts of this process that wait for another gateway to end")
 
 /**
- * How long a start took to acquire the locks or to be refused, in seconds.
- *
- * @since 0.1.0
- * @category metrics
- */
-export const lockAcquireSeconds = Metric.histogram(
-  "gateway_lock_acquire_seconds",
-  durations,
-  "Time to acquire the locks, or to be refused"
-)
-
-/**
  * The result of a start's attempt to acquire the locks.
  *
  * @since 0.1.0
@@ -102,14 +72,6 @@ export const lockAcquireSeconds = Metric.histogram(
 export type LockVerdict = typeof verdicts[number]
 
 const verdicts = ["acquired", "port_in_use", "lock_held", "lock_unavailable", "interrupted", "defect"] as const
-
-/**
- * Counts attempts to acquire the locks. The label `verdict` is a `LockVerdict`.
- *
- * @since 0.1.0
- * @category metrics
- */
-export const lockAcquireTotal = counter("gateway_lock_acquire_total", "Attempts to acquire the locks, by result")
 
 /**
  * Why a start reclaimed a lock file that its former owner had left behind. With kernel locks the reason is `kernel_lock_free`.
@@ -194,18 +156,6 @@ export type ProbeResult = typeof probeResults[number]
 const probeResults = ["no_listener", "healthy", "unhealthy", "foreign", "stalled"] as const
 
 /**
- * How long a health probe took, in seconds. The label `result` is a `ProbeResult`.
- *
- * @since 0.1.0
- * @category metrics
- */
-export const probeSeconds = Metric.histogram(
-  "gateway_probe_seconds",
-  durations,
-  "Duration of a health probe, by result"
-)
-
-/**
  * The number of open connections.
  *
  * @since 0.1.0
@@ -285,21 +235,6 @@ export const announce = (labels: {
   )
   return Effect.acquireRelease(Metric.set(announced, 1), () => Metric.set(announced, 0))
 }
-
-/**
- * Runs an effect, and passes its exit and its duration in seconds to `record`. The effect's result does not change.
- *
- * @internal
- */
-export const timed =
-  <B, F>(record: (exit: Exit.Exit<B, F>, seconds: number) => Effect.Effect<unknown>) =>
-  <A extends B, E extends F, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.flatMap(
-      Clock.currentTimeNanos,
-      (began) =>
-        Effect.onExit(self, (exit) =>
-          Effect.flatMap(Clock.currentTimeNanos, (now) => record(exit, Number(now - began) / 1e9)))
-    )
 
 /**
  * Adds 1 to a gauge while an effect runs.

@@ -113,7 +113,7 @@ interface Installed {
 const compiled = (home: string) => `${home}/.cache/gateway-lock/compiled`
 
 /** Runs the README's example and this package's program `gateway` on one Node version, in a folder where the package is installed. */
-const tryOut = (folder: string, { major, path: node }: Installed) =>
+const tryOut = (folder: string, { path: node }: Installed) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const port = yield* freePort

@@ -63,6 +63,30 @@ describe("a refused start", () => {
     }))
 })
 
+describe("a command where nothing runs", () => {
+  const ends = [["status", 3], ["health", 1], ["stop", 0]] as const
+  for (const [name, status] of ends) {
+    it.scopedLive(`loads neither the schemas nor the streams: ${name}`, () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const args = [name, "--state-dir", site.stateDir, "--port", String(site.port)]
+        const ended = yield* Gateways.run(site, { main, env: tellingFiles, args })
+        assert.strictEqual(ended.code, status, ended.stderr)
+        assert.notIncludeMembers(loadedBy(ended), ["schemas"])
+        assert.notIncludeMembers(loadedBy(ended), ["streams"])
+      }))
+  }
+
+  it.scopedLive("loads the schemas to print JSON", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const args = ["status", "--json", "--state-dir", site.stateDir, "--port", String(site.port)]
+      const ended = yield* Gateways.run(site, { main, env: tellingFiles, args })
+      assert.strictEqual(ended.code, 3, ended.stderr)
+      assert.include(loadedBy(ended), "schemas")
+    }))
+})
+
 describe("a start without a lease", () => {
   it.scopedLive("loads no module of a lease: run, a refused run", () =>
     Effect.gen(function*() {
