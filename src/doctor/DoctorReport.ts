@@ -10,6 +10,11 @@ export { Check, DoctorReport, type DoctorReportEncoded, Finding, Severity } from
 /**
  * Whether a finding needs a fix: a warning or an error. Pure.
  *
+ * @example
+ * import { Doctor } from "gateway-lock"
+ *
+ * const problems = (report: Doctor.DoctorReport.DoctorReport) => report.findings.filter(Doctor.DoctorReport.isProblem)
+ *
  * @since 0.1.0
  * @category predicates
  */

@@ -8,6 +8,7 @@ const began = process.hrtime.bigint()
 const { dirname, sep } = require("node:path")
 const { realpathSync } = require("node:fs")
 const fs = require("node:fs")
+const { Module } = require("node:module")
 const vm = require("node:vm")
 
 const output = process.env.GATEWAY_LOCK_BENCH_MARKS
@@ -64,6 +65,14 @@ vm.Script = function(source, options) {
     return evaluating(counted("read", () => Reflect.apply(run, this, args)))
   }
   return script
+}
+
+// Node's own loader compiles and runs only `main.js`.
+const compile = Module.prototype._compile
+Module.prototype._compile = function(content, path, ...rest) {
+  if (!isOwn(path)) return Reflect.apply(compile, this, [content, path, ...rest])
+  marks.main ??= process.hrtime.bigint()
+  return counted("read", () => Reflect.apply(compile, this, [content, path, ...rest]))
 }
 
 require("node:diagnostics_channel").subscribe("net.client.socket", () => {
