@@ -100,7 +100,8 @@ const recordCalls = (stage: Sweep.Stage, of: Point["of"]): Effect.Effect<Readonl
     const first = calls.findIndex(isOnLock)
     const last = calls.findLastIndex((call) => call.name === "pwrite64" && isOnLock(call))
     const mayCount = (thread: string) => of === "lock files" ? threads.includes(thread) : thread === String(wrapper.pid)
-    return Strace.pointsOf(site, "files", calls)
+    // Calls of the main thread are not traced by their files, and those on lock files are all made in one thread.
+    return Strace.pointsOf(site, "files", calls, false)
       .filter(({ index }) => index >= first && index <= last && mayCount(calls[index]?.thread ?? ""))
       .map((point) => ({ ...point, of }))
   }))

@@ -171,22 +171,30 @@ export const readLog = (path: string): Effect.Effect<ReadonlyArray<Call>> =>
     parse
   )
 
-/** The calls of a recorded run that a later run can tamper with. */
+/**
+ * The calls of a recorded run that a later run can tamper with. With `isByThread`, the later run leaves out the calls of other threads:
+ * see `Point.unwatched`.
+ */
 export const pointsOf = (
   site: Gateways.Site,
   filter: Filter,
-  calls: ReadonlyArray<Call>
-): ReadonlyArray<Point> =>
-  calls.flatMap((call, index) => {
+  calls: ReadonlyArray<Call>,
+  isByThread = filter === "files"
+): ReadonlyArray<Point> => {
+  const earlier = new Map<string, Array<Call>>()
+  return calls.flatMap((call, index) => {
     if (filter === "sockets" && !isOfSocket(call)) return []
     const { label, name, ordinal, phase, thread } = { ...call, label: labelOf(site, call) }
-    const before = calls.slice(0, index)
-    const unwatched = before.flatMap((other) => {
+    const twins = earlier.get(`${name} ${ordinal}`) ?? []
+    earlier.set(`${name} ${ordinal}`, [...twins, call])
+    const unwatched = twins.flatMap((other) => {
       const role = roleOf(site, other)?.[1]
-      const isTwin = other.thread !== thread && other.name === name && other.ordinal === ordinal
-      return filter === "files" && isTwin && role !== undefined && role !== roleOf(site, call)?.[1] ? [role] : []
+      const isApart = isByThread && other.thread !== thread
+      return isApart && role !== undefined && role !== roleOf(site, call)?.[1] ? [role] : []
     })
-    const skipped = before.filter((other) => unwatched.includes(roleOf(site, other)?.[1] ?? ""))
+    const skipped = unwatched.length === 0
+      ? []
+      : calls.slice(0, index).filter((other) => unwatched.includes(roleOf(site, other)?.[1] ?? ""))
     const skippedTwins = skipped.filter((other) => other.thread === thread && other.name === name)
     return [{
       filter,
@@ -199,6 +207,7 @@ export const pointsOf = (
       unwatched
     }]
   })
+}
 
 const mark: Record<Tamper["_tag"], RegExp> = {
   Kill: /= \?$/,
