@@ -32,7 +32,7 @@ import type { Script } from "node:vm"
  */
 export const cacheSuffix = `.${process.versions.v8}-${process.arch}.cache`
 
-/** How long a file that nobody reads is kept, in milliseconds. Each installed version of the program has files of its own. */
+/** How long a file is kept that is not read, in milliseconds. Each installed version of the program has its own files. */
 const longestUnused = 30 * 24 * 60 * 60 * 1000
 
 /** The folder for this user's caches, by the convention of the platform. Throws for a user without a home folder. */

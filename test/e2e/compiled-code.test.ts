@@ -206,7 +206,7 @@ describe("compiled code of an installed package", () => {
   )
 
   it.live(
-    "of an earlier version is removed once nobody has read it for a month",
+    "of an earlier version is removed if it was not read for a month",
     test((installed) => {
       Fs.mkdirSync(installed.kept, { recursive: true })
       const [old, recent] = ["status-program.cjs-old.cache", "status-program.cjs-recent.cache"] as const
