@@ -138,7 +138,7 @@ const modulesOnUse = {
   acquiring: {
     effect: [],
     platform: [],
-    src: ["host/PsProcesses", "host/SecretFile"]
+    src: ["host/makeFolders", "host/PsProcesses", "host/SecretFile"]
       .concat("internal/readStream", "lock/Attempt", "lock/Claim", "lock/DraftFile", "lock/HeldLock")
       .concat("lock/KernelAttempt", "lock/LockAttempt", "lock/LockFolder", "lock/LockInspection", "lock/LockWait", "lock/NamedFiles")
       .concat("lock/RecordAttempt", "lock/SelfTest", "lock/Staleness", "lock/VolumeGroup", "ready/")

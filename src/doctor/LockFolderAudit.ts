@@ -11,6 +11,7 @@ import * as Random from "effect/Random"
 import * as NodePath from "node:path"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { KernelLock, type KernelLockFailed, type KernelLockUnsupported } from "../host/KernelLock.ts"
+import { rootMissing } from "../host/makeFolders.ts"
 import { adviceFor } from "../internal/advice.ts"
 import { ancestors } from "../internal/ancestors.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
@@ -101,7 +102,7 @@ const missing = (folder: string, { elsewhere, stateDir, uid }: FolderOptions) =>
     const advice = adviceFor(yield* HostPlatform)
     const seen = yield* Effect.either(factsOf(above))
     if (Either.isLeft(seen) && isNotFound(seen.left)) {
-      return [error("lock-folder", `${folder} ${LockFolder.rootMissing(above)}`, elsewhere)]
+      return [error("lock-folder", `${folder} cannot be made: ${rootMissing(above)}`, elsewhere)]
     }
     const { type } = yield* seen
     if (type !== "Directory") {

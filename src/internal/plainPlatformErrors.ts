@@ -13,9 +13,11 @@ export const TypeId = Symbol.for("@effect/platform/Error")
 
 export const isPlatformError = (cause: unknown): boolean => hasProperty(cause, TypeId)
 
+type Fields = Readonly<Record<string, unknown>>
+
 /** Makes the base class of other errors of platform, such as those of a socket. */
-export const TypeIdError = (typeId: symbol, tag: string): new() => Cause.YieldableError => {
-  class Base extends Data.Error {
+export const TypeIdError = (typeId: symbol, tag: string): new(fields: Fields) => Cause.YieldableError => {
+  class Base extends Data.Error<Fields> {
     readonly _tag = tag
   }
   Object.assign(Base.prototype, { [typeId]: typeId, name: tag })

@@ -9,18 +9,17 @@
  * The folders above the lock folder may be symbolic links, or writable by others. A user who can move the lock folder
  * away can keep the gateway from running, but nothing more.
  */
-import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { LockUnavailable } from "../GatewayLockError.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
+import { makeFolders, rootMissing } from "../host/makeFolders.ts"
 import { patientFiles } from "../host/momentary.ts"
 import { UserId } from "../host/UserId.ts"
 import { adviceFor } from "../internal/advice.ts"
-import { ancestors } from "../internal/ancestors.ts"
-import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { describePlatformError } from "../internal/describeError.ts"
 import { hasModeBits, octal } from "../internal/permissions.ts"
 import { linkTarget } from "./Snapshot.ts"
 import * as VolumeGroup from "./VolumeGroup.ts"
@@ -72,43 +71,6 @@ export const fault = (
   })
 }
 
-/** The text by which a start and `gateway doctor` say that a folder cannot be made, because the root of its path does not exist. */
-export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
-
-/** The error if the root of a path does not exist, such as a drive on Windows. Internal to this module. */
-class RootMissing {
-  readonly _tag = "RootMissing"
-  readonly root: string
-  constructor(root: string) {
-    this.root = root
-  }
-}
-
-/**
- * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure,
- * because it fails with `ENOENT` even if the file system is read-only or broken (nodejs/node#47098). Fails with
- * `RootMissing` if the root of the path does not exist, because a root cannot be made.
- */
-const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
-  Effect.gen(function*() {
-    const fs = yield* patientFiles
-    const makeOne = (path: string) =>
-      Effect.catchIf(
-        fs.makeDirectory(path, { mode: 0o700 }),
-        isAlreadyExists,
-        (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
-      )
-    const missing: Array<string> = []
-    for (const folder of [path, ...ancestors(path)]) {
-      if (yield* Effect.as(makeOne(folder), true).pipe(Effect.catchIf(isNotFound, () => Effect.succeed(false)))) {
-        yield* Effect.forEach(missing.toReversed(), makeOne, { discard: true })
-        return
-      }
-      missing.push(folder)
-    }
-    return yield* Effect.fail(new RootMissing(missing.at(-1) ?? path))
-  })
-
 /**
  * Makes the folder of a lock file if it is missing (mode 0700), and checks that it can be used. An existing folder is
  * never changed, with one exception: a folder that Kubernetes has made writable for a volume's group (`VolumeGroup`).
@@ -124,7 +86,7 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     // A folder that was just made is checked too, because some file systems give every file to one fixed user, such as root.
     const seen = Option.isSome(present)
       ? present.value
-      : yield* Effect.zipRight(makeFolders(folder), fs.stat(folder))
+      : yield* Effect.zipRight(makeFolders(folder, 0o700), fs.stat(folder))
     const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)
     const uid = Option.getOrUndefined(yield* Effect.flatten(UserId))
@@ -141,7 +103,7 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
       error._tag === "LockUnavailable"
         ? error
         : error._tag === "RootMissing"
-        ? new LockUnavailable({ path, reason: `its folder ${rootMissing(error.root)}` })
+        ? new LockUnavailable({ path, reason: `its folder cannot be made: ${rootMissing(error.root)}` })
         : new LockUnavailable({ path, reason: describePlatformError(error), cause: error })
     )
   )

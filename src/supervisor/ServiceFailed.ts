@@ -4,6 +4,7 @@
 import type { PlatformError } from "@effect/platform/Error"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
+import { type RootMissing, rootMissing } from "../host/makeFolders.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import { printable } from "../internal/printable.ts"
 import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
@@ -53,11 +54,11 @@ const advice: Record<Manager, Record<ServiceScope, string>> = {
 export const adviceFor = (options: Failing): string => advice[options.manager][options.service.scope]
 
 /** Makes the error for a file or folder that could not be written, created or removed. */
-export const fileFailed = (options: Failing, what: string, path: string) => (error: PlatformError) =>
+export const fileFailed = (options: Failing, what: string, path: string) => (error: PlatformError | RootMissing) =>
   new ServiceFailed({
     what,
     where: path,
-    reason: describePlatformError(error),
+    reason: error._tag === "RootMissing" ? rootMissing(error.root) : describePlatformError(error),
     advice: options.service.scope === "system"
       ? "run it as root or as an administrator, or without --system"
       : `make ${NodePath.dirname(path)} writable for you`

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { makeFolders } from "../host/makeFolders.ts"
 import { isNotFound } from "../internal/describeError.ts"
 import { errnoOf } from "../internal/errno.ts"
 import { execute } from "./ManagerCommand.ts"
@@ -165,7 +166,7 @@ const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, S
     const fs = yield* FileSystem.FileSystem
     switch (step._tag) {
       case "MakeFolder":
-        return yield* fs.makeDirectory(step.path, { recursive: true, mode: step.mode }).pipe(
+        return yield* makeFolders(step.path, step.mode).pipe(
           Effect.mapError(fileFailed(options, "cannot make the folder", step.path))
         )
       case "WriteFile":

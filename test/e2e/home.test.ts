@@ -103,6 +103,23 @@ describe("a user without a home folder and without HOME", () => {
   )
 })
 
+describe("a home folder in which no folder can be made", () => {
+  // A folder of /proc exists, but `mkdir` in it fails with ENOENT, as if it did not. Node's recursive `mkdir` then never ends.
+  unless(notLinux).scopedLive("gateway service install says so in one line", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const installed = yield* Gateways.run(site, {
+        args: ["service", "install", "--manager", "systemd"],
+        env: { XDG_CONFIG_HOME: "/proc/nowhere" }
+      })
+      assert.strictEqual(installed.code, 1)
+      assert.match(
+        installed.stderr,
+        /^gateway: cannot make the folder \/proc\/nowhere\/systemd\/user: ENOENT: [^\n]+ '\/proc\/nowhere'; make [^\n]+\n$/
+      )
+    }))
+})
+
 describe("a default folder does not depend on the folder that a start is typed in:", () => {
   const relative: ReadonlyArray<readonly [what: string, env: Record<string, string>]> = [
     ["relative XDG variables are ignored", { XDG_STATE_HOME: ".state", XDG_CONFIG_HOME: "config" }],

@@ -50,6 +50,37 @@ describe("the program's errors of platform", () => {
     assert.deepStrictEqual(seen(new Plain.BadArgument(fields)), seen(new Original.BadArgument(fields)))
   })
 
+  it.prop(
+    "an error of another module of platform is as the original",
+    [string(), string(), text],
+    ([tag, message, note]) => {
+      const typeId = Symbol.for("test/errors")
+      class Theirs extends Original.TypeIdError(typeId, tag)<{ readonly note: typeof note }> {
+        override get message(): string {
+          return message
+        }
+      }
+      class Ours extends Plain.TypeIdError(typeId, tag) {
+        override get message(): string {
+          return message
+        }
+      }
+      const [theirs, ours] = [new Theirs({ note }), new Ours({ note })].map((error) => ({
+        tag: Predicate.hasProperty(error, "_tag") && error._tag,
+        name: error.name,
+        text: String(error),
+        json: JSON.parse(JSON.stringify(error)),
+        keys: Object.keys(error).toSorted(),
+        marker: Predicate.hasProperty(error, typeId) && error[typeId] === typeId,
+        isError: error instanceof Error,
+        isPlatformError: Original.isPlatformError(error) || Plain.isPlatformError(error),
+        pretty: Cause.pretty(Cause.fail(error)).split("\n", 1),
+        isYielded: Effect.runSync(Effect.flip(error)) === error
+      }))
+      assert.deepStrictEqual(ours, theirs)
+    }
+  )
+
   it.effect("are caught by their tags, and can be yielded", () =>
     Effect.gen(function*() {
       const failing = Effect.gen(function*() {
