@@ -22,7 +22,7 @@ import { type Gateway, layerServing } from "./gateway/GatewayInstance.ts"
 import { checkAccess, checkBounds, checkGiven, checkLease, type GatewayOptions } from "./gateway/GatewayOptions.ts"
 import * as LeadingInstance from "./gateway/LeadingInstance.ts"
 import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
-import { checkNames, checkNamesWithLease } from "./gateway/optionNames.ts"
+import { checkNamesWithLease, checkNamesWithoutLease } from "./gateway/optionNames.ts"
 import type { BindFailed, LeaseUnavailable, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
 import * as SelfFence from "./host/SelfFence.ts"
@@ -66,7 +66,7 @@ const layerGateway = (
   options: GatewayOptions
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    yield* Effect.orDie(Effect.all([checkNames(options), checkAccess(options), checkBounds(options)]))
+    yield* Effect.orDie(Effect.all([checkNamesWithoutLease(options), checkAccess(options), checkBounds(options)]))
     const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
@@ -137,7 +137,7 @@ export const layerPlatform = (
  * instances that compete for one lock.
  *
  * An invalid option is a defect, `SettingInvalid`, because it is a mistake in the program. Examples are a misspelt name, a
- * port out of range, or a missing token if the host is not a loopback address.
+ * port out of range, a missing token if the host is not a loopback address, or a `lease`, which needs `layerWithLease`.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -310,7 +310,7 @@ export const layerConfig = (
 > =>
   Layer.unwrapEffect(
     Config.unwrap(Config.isConfig(config) ? config : defined(config)).pipe(
-      Effect.tap((options) => Effect.zipRight(checkNames(options), checkGiven(options))),
+      Effect.tap((options) => Effect.zipRight(checkNamesWithoutLease(options), checkGiven(options))),
       Effect.catchTag("SettingInvalid", ({ allowed, setting, value }) =>
         Effect.fail(ConfigError.InvalidData(setting.split("."), `${value}, expected ${allowed}`))),
       Effect.map(layer)

@@ -125,6 +125,21 @@ export const checkNames = (
   more: Readonly<Record<string, true>> = {}
 ): Effect.Effect<void, SettingInvalid> => check(options, Object.keys({ ...top, ...more }), groups)
 
+/**
+ * Does the same as `checkNames` for the start of a gateway without a lease. It also fails at the option `lease`: gateways that ignore
+ * it would serve on several hosts at one time. A look or a stop may ignore it.
+ */
+export const checkNamesWithoutLease = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
+  Effect.zipRight(
+    checkNames(options),
+    Reflect.get(options, "lease") === undefined ? Effect.void : new SettingInvalid({
+      setting: "lease",
+      source: "GatewayOptions",
+      value: "(ignored without a lease store)",
+      allowed: "none; layerWithLease takes a lease"
+    })
+  )
+
 /** Does the same as `checkNames` for a gateway with a lease, which has the group `lease` too. */
 export const checkNamesWithLease = (
   options: GatewayOptions & { readonly lease?: LeaseOptions | undefined }

@@ -154,6 +154,38 @@ describe("an option that there is not", () => {
     }))
 })
 
+describe("a lease among the options of a gateway that has none", () => {
+  const message =
+    "invalid lease (ignored without a lease store) from GatewayOptions: expected none; layerWithLease takes a lease"
+  const leased = loose({ port: undefined, lease: { name: "reports" } })
+
+  simulated(
+    "is a defect of a start, because two hosts would serve. A look and a stop ignore it",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const exits = yield* Effect.all([
+          Effect.exit(start(leased)),
+          Effect.exit(Gateway.inspectPlatform(leased)),
+          Effect.exit(Gateway.stopPlatform(leased)),
+          Effect.exit(start(withUndefined(loose({ port: 0 }), "lease")))
+        ]).pipe(Effect.provide(host.layer()))
+        assert.deepStrictEqual(exits.map((exit) => defectOf(exit)?.message), [message, undefined, undefined, undefined])
+      })
+  )
+
+  it.effect("is a ConfigError of options from Config", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(
+        startWith(looseConfig({ port: Config.succeed(0), lease: Config.succeed({ name: "reports" }) }))
+      )
+      assert.include(
+        String(error),
+        "(Invalid data at lease: \"(ignored without a lease store), expected none; layerWithLease"
+      )
+    }))
+})
+
 describe("an option of a lease that there is not", () => {
   const looseLease = <A extends Gateway.LeasedGatewayOptions>(options: A): Gateway.LeasedGatewayOptions => options
   const startLeased = (options: Gateway.LeasedGatewayOptions) =>
