@@ -208,12 +208,28 @@ export interface Asked {
  * The flags that a command about the lease needs beside those of `status`. The record of the owner has the name of the lease, but not
  * the URL of the store, which may be a secret.
  */
-const ofLease = ({ lease, profile }: Status, { flags, isLeased }: Asked, platform: string): string =>
-  lease === undefined ? "" : leaseFlags(
-    { name: lease.name, urlFile: isLeased ? undefined : "<path>" },
+const ofLease = (
+  name: string | undefined,
+  { profile }: Status,
+  { flags, isLeased }: Asked,
+  platform: string
+): string =>
+  name === undefined ? "" : leaseFlags(
+    { name, urlFile: isLeased ? undefined : "<path>" },
     flags.get(settings["lease.name"].flag ?? "") ?? profile ?? defaultProfile,
     platform
   )
+
+/** The command that starts again what an owner that has ended was: a gateway, or a wrapper of a command. */
+const startAgain = (status: Status, asked: Asked, platform: string): string => {
+  const { leaseName, mode, port } = status.owner ?? {}
+  const lease = ofLease(leaseName, status, asked, platform)
+  if (mode !== "exec") return `${sameGateway("run", asked.flags, platform)}${lease}`
+  const flags = port === 0
+    ? new Map([...asked.flags].filter(([flag]) => flag !== settings.port.flag && flag !== settings.host.flag))
+    : asked.flags
+  return `${sameGateway(port === 0 ? "exec --no-port" : "exec", flags, platform)}${lease} -- <command>`
+}
 
 const nextRows = (status: Status, asked: Asked, platform: string): ReadonlyArray<Row> => {
   const command = (words: string) => sameGateway(words, asked.flags, platform)
@@ -234,11 +250,11 @@ const nextRows = (status: Status, asked: Asked, platform: string): ReadonlyArray
     case "dead":
     case "not-running":
       return port?.blocked === undefined
-        ? [["to start it", command("run")]]
+        ? [["to start it", startAgain(status, asked, platform)]]
         : [["to check it", command("doctor")]]
     case "standby":
       return [
-        ["to see the leader", `${command("leader show")}${ofLease(status, asked, platform)}`],
+        ["to see the leader", `${command("leader show")}${ofLease(status.lease?.name, status, asked, platform)}`],
         ["to stop it", command("stop")]
       ]
     case "unhealthy":

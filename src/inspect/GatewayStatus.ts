@@ -103,6 +103,8 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     ...holder,
     ...(Option.isSome(profile) ? { profile: profile.value } : {}),
     supervisor: record.supervisor,
+    ...(record.mode === undefined ? {} : { mode: record.mode }),
+    ...(record.lease === undefined ? {} : { leaseName: record.lease.name }),
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
 

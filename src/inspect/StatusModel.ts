@@ -66,6 +66,10 @@ const ownerFields = {
    * no profile.
    */
   profile: optional(Schema.String),
+  /** `exec` if the owner is a wrapper that holds the lock for a command. Absent or `run`: the owner serves itself. */
+  mode: optional(Schema.Literal("run", "exec")),
+  /** The name of the lease by which the owner leads, or waits to lead. A former owner did so, and `lease` is then absent. */
+  leaseName: optional(Schema.String),
   /** How the owner found out that the program in `supervisor` started it, in words. */
   supervisorReason: optional(Schema.String)
 }

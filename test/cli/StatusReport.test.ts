@@ -149,6 +149,30 @@ describe("StatusReport", () => {
     assert.strictEqual(see({ ...none, isLeased: true }, named), "gateway leader show --lease-name 'it'\\''s'")
   })
 
+  it("of a dead owner: what starts it again, with the flags of its lease and as the wrapper that it was", () => {
+    const { lease: _lease, ...left } = { ...leading, verdict: "dead" as const }
+    const start = (owner: Partial<NonNullable<GatewayStatus["owner"]>>, asked = none) =>
+      Object.fromEntries(
+        StatusReport.rows({ ...left, owner: { ...example.owner, ...owner } }, asked, now, "linux")
+      )["to start it"]
+    const flags = new Map([["port", "18790"], ["profile", "blue"]])
+    const leaseName = "reports"
+    assert.strictEqual(start({}), "gateway run")
+    assert.strictEqual(start({ mode: "run", leaseName }), "gateway run --lease-url-file <path> --lease-name reports")
+    assert.strictEqual(
+      start({ leaseName: "blue" }, { flags, isLeased: true }),
+      "gateway run --port 18790 --profile blue"
+    )
+    assert.strictEqual(
+      start({ mode: "exec" }, { ...none, flags }),
+      "gateway exec --port 18790 --profile blue -- <command>"
+    )
+    assert.strictEqual(
+      start({ mode: "exec", port: 0, leaseName }, { ...none, flags }),
+      "gateway exec --no-port --profile blue --lease-url-file <path> --lease-name reports -- <command>"
+    )
+  })
+
   it.each(Verdict.literals)("%s is coloured where colours may be used, and the same words otherwise", (verdict) => {
     const seen = { ...example, verdict }
     const [painted, bare] = [colored, plain].map((style) => StatusReport.toText(seen, none, now, style, "linux"))

@@ -139,6 +139,7 @@ describe("advice (N72)", () => {
       warnings: [],
       lock: { ...drawn.lock, path: folders.stateDir("locks") },
       ...(drawn.lease === undefined ? {} : { lease: { ...drawn.lease, name: "reports" } }),
+      ...(drawn.owner?.leaseName === undefined ? {} : { owner: { ...drawn.owner, leaseName: "reports" } }),
       ...(drawn.port === undefined ? {} : { port: { ...drawn.port, host: "127.0.0.1" } })
     }
     const command = (words: string) => sameGateway(words, new Map([["port", "1"]]), "win32")

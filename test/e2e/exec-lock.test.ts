@@ -4,6 +4,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Looking from "./support/looking.ts"
 import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
@@ -94,6 +95,9 @@ describe("after SIGKILL of the wrapper", () => {
         return Promise.all(names.map((name) => Fs.readlink(`/proc/${pid}/fd/${name}`).catch(() => "")))
       })
       assert.deepStrictEqual(links.filter((link) => link.endsWith(".lock")), [])
+      const { rows, status } = yield* Looking.expectStatus(site, "dead")
+      assert.deepInclude(status.owner, { pid, endedWrapper: wrapper.pid, mode: "exec" })
+      assert.match(rows["to start it"] ?? "", /^gateway exec --[^\n]+ -- <command>$/)
     }))
 })
 

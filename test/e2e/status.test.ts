@@ -38,6 +38,7 @@ describe("status and health, of an owner", () => {
         host: "127.0.0.1",
         port: site.port,
         instanceId,
+        mode: "run",
         supervisor: "external",
         supervisorReason: "chosen by the supervisor setting"
       })

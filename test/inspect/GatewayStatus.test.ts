@@ -87,6 +87,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         stateDir,
         ...address,
         instanceId: "instance-1",
+        mode: "run",
         supervisor: "none"
       })
       assert.deepStrictEqual(status, {
