@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { printable } from "../internal/printable.ts"
 import { type Wait, WaitDisplay } from "../internal/WaitDisplay.ts"
 import { cutToWidth } from "./DisplayWidth.ts"
@@ -37,7 +38,7 @@ const updatesPerLine = 10
 
 /** Formats a time in whole seconds. */
 const inSeconds = (duration: Duration.Duration): string =>
-  Duration.format(Duration.seconds(Math.round(Duration.toSeconds(duration))))
+  formatDuration(Duration.seconds(Math.round(Duration.toSeconds(duration))))
 
 /** The line for a wait. Pure. */
 export const lineOf = (

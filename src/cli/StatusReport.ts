@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import { formatDuration, inWholeSeconds } from "../internal/formatDuration.ts"
 import { printable } from "../internal/printable.ts"
 import { leaseFlags } from "../report/leaseFlags.ts"
 import { describeProcess, describeSince } from "../report/words.ts"
@@ -92,7 +93,7 @@ const fenceWords = (trustedUntil: DateTime.Utc, now: number): string => {
   const left = DateTime.toEpochMillis(trustedUntil) - now
   return left > 0
     ? `stops leading in ${
-      Duration.format(Duration.millis(Math.max(Math.round(left / 1000) * 1000, 1000)))
+      formatDuration(Duration.millis(Math.max(Math.round(left / 1000) * 1000, 1000)))
     } unless it renews the lease`
     : "should have stopped leading: it is stopped, or hangs"
 }
@@ -149,9 +150,7 @@ const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: Ga
     case "held":
       return `${path}, held (${enforcement === "record" ? "lock record only, no kernel lock" : "kernel lock"})`
     case "left":
-      return `${path}, stale; last updated ${
-        Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(age))))
-      } ago`
+      return `${path}, stale; last updated ${inWholeSeconds(age)} ago`
     case "unknown":
       return `${path}, unknown: ${reason ?? ""}`
   }

@@ -19,6 +19,7 @@ import { HostPlatform } from "../host/HostPlatform.ts"
 import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 import { adviceFor } from "../internal/advice.ts"
+import { inWholeSeconds } from "../internal/formatDuration.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
 import * as BadPorts from "../server/BadPorts.ts"
@@ -237,9 +238,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
       if (Duration.greaterThan(ahead, clockTolerance)) {
         findings.push(warning(
           "clock",
-          `${path} was written ${
-            Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
-          } in the future: the clock was set back, or is wrong`,
+          `${path} was written ${inWholeSeconds(ahead)} in the future: the clock was set back, or is wrong`,
           lock.state === "held" ? advice.syncClock : advice.renewTime(path)
         ))
       }
@@ -248,9 +247,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
     if (findings.every(({ check }) => check !== "clock") && Duration.greaterThan(ahead, clockTolerance)) {
       findings.push(warning(
         "clock",
-        `the owner acquired its lock ${
-          Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
-        } in the future: the clock was set back, or is wrong`,
+        `the owner acquired its lock ${inWholeSeconds(ahead)} in the future: the clock was set back, or is wrong`,
         advice.syncClock
       ))
     }

@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child, exitStatus, output } from "../internal/child.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { showUnit } from "../internal/systemctl.ts"
 import { joinExecStart } from "../internal/unitProperties.ts"
@@ -182,7 +183,7 @@ const installWith = ({ of, prefer }: StablePaths.Advice, install: string): strin
 const shortestPatience = Duration.seconds(10)
 
 const show = (duration: Duration.Duration): string =>
-  Duration.isFinite(duration) ? Duration.format(duration) : "infinity"
+  Duration.isFinite(duration) ? formatDuration(duration) : "infinity"
 
 const restartsFailures = ({ restart }: Unit): boolean => restart === "always" || restart === "on-failure"
 

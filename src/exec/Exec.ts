@@ -10,7 +10,7 @@
  */
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -26,6 +26,7 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import { ReceivedSignals } from "../host/ReceivedSignals.ts"
 import type { Signals } from "../host/Signals.ts"
 import { atMost } from "../internal/atMost.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { shown } from "../internal/WaitDisplay.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import { holdersOf, pipeDelay, stopChild, type StopOptions } from "./StopCommand.ts"
@@ -45,7 +46,7 @@ export class NotReady extends Data.TaggedError("NotReady")<{
 }> {
   override get message() {
     return `${JSON.stringify(this.command)} was not ready (${this.rule}) within ${
-      Duration.format(this.timeout)
+      formatDuration(this.timeout)
     }, so it was stopped`
   }
 }
@@ -155,7 +156,7 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
     if (mode === "require") return yield* new NotReady({ command, rule, timeout: startTimeout })
     yield* Effect.logWarning(
       `${JSON.stringify(command)} is not ready after ${
-        Duration.format(startTimeout)
+        formatDuration(startTimeout)
       } (${rule}), but runs on: ${yield* describe(
         child
       )}`

@@ -7,6 +7,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { isLoopback } from "../Address.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import type { LeaseOptions } from "../leader/Leadership.ts"
 import * as LeaseTimes from "../leader/LeaseTimes.ts"
 import type { LockOptions } from "../lock/LockFileOptions.ts"
@@ -143,7 +144,7 @@ export const checkBounds = (options: GatewayOptions): Effect.Effect<void, Settin
       const value = times[name]
       if (value === undefined) continue
       const time = Duration.decode(value)
-      if (!rule.isAllowed(time)) yield* refuse(name, Duration.format(time), rule.allowed)
+      if (!rule.isAllowed(time)) yield* refuse(name, formatDuration(time), rule.allowed)
     }
     for (const [name, value] of Object.entries(countsOf(options))) {
       if (value !== undefined && !wholeNumber.isAllowed(value)) yield* refuse(name, value, wholeNumber.allowed)
@@ -215,7 +216,7 @@ export const checkGiven = (options: GatewayOptions): Effect.Effect<void, Setting
       if (value === undefined) continue
       const duration = Duration.decode(value)
       if (Option.isNone(setting.decode(`${Duration.toMillis(duration)} millis`))) {
-        yield* refuse(name, Duration.format(duration), setting.allowed)
+        yield* refuse(name, formatDuration(duration), setting.allowed)
       }
     }
     // These two checks also cover the options for which the `gateway` command has no setting.

@@ -15,6 +15,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { uptime } from "node:os"
 import type { Duplex, Writable } from "node:stream"
 import { inherited } from "../internal/child.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import type { StartedChild } from "./ChildProgram.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
@@ -113,7 +114,7 @@ const launch = (isJson: boolean): Effect.Effect<Started, WatchdogFailed> =>
             Effect.raceFirst(Deferred.await(failed)),
             Effect.timeoutFail({
               duration: answerTimeout,
-              onTimeout: () => new WatchdogFailed({ reason: `did not answer within ${Duration.format(answerTimeout)}` })
+              onTimeout: () => new WatchdogFailed({ reason: `did not answer within ${formatDuration(answerTimeout)}` })
             })
           )
       })

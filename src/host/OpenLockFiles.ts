@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { formatDuration } from "../internal/formatDuration.ts"
 import * as ProcFiles from "./ProcFiles.ts"
 
 /**
@@ -85,7 +86,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
         })
         return inTime
           ? { _tag: "Seen", paths: [...paths] }
-          : { _tag: "Unseen", reason: `reading /proc took longer than ${Duration.format(timeLimit)}` }
+          : { _tag: "Unseen", reason: `reading /proc took longer than ${formatDuration(timeLimit)}` }
       }),
       holders: (path) =>
         Effect.gen(function*() {

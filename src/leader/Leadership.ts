@@ -26,6 +26,7 @@ import type * as Scope from "effect/Scope"
 import { LeadershipLost, LeaseUnavailable } from "../GatewayLockError.ts"
 import { ElapsedTime } from "../host/ElapsedTime.ts"
 import * as Changing from "../internal/changing.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { elect } from "./Candidate.ts"
 import { attempt, type Election, type LeadershipState, release, sleep, sleepUntil, stateOf } from "./Election.ts"
@@ -142,7 +143,7 @@ const lose = ({ election, lost, term }: Leading, reason: string, cause?: StoreEr
   }).pipe(Effect.uninterruptible)
 
 const tooLate = ({ election }: Leading): string =>
-  `it was not renewed within ${Duration.format(election.times.renewDeadline)}`
+  `it was not renewed within ${formatDuration(election.times.renewDeadline)}`
 
 /** Compares the clock with the deadline, and ends the leadership if the deadline has passed. */
 const compare = (leading: Leading): Effect.Effect<void> =>
@@ -245,7 +246,7 @@ const whileLeader =
           yield* Ref.set(leading.hasOverrun, true)
           yield* Effect.logError(
             `the work of lease ${leading.election.name} still runs ${
-              Duration.format(leading.election.times.stopTimeout)
+              formatDuration(leading.election.times.stopTimeout)
             } after the loss`
           )
         })

@@ -9,6 +9,7 @@
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import { short } from "../internal/durationText.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import * as LeaseFacts from "./LeaseFacts.ts"
 
 /**
@@ -86,7 +87,7 @@ const retriedWithin = ({ attemptTimeout, renewInterval }: LeaseTimes): Duration.
 export const problems = (times: LeaseTimes): ReadonlyArray<string> => {
   const wrong = names.filter((name) => !Duration.isFinite(times[name]) || Duration.toMillis(times[name]) < 1)
   if (wrong.length > 0) {
-    return wrong.map((name) => `lease.${name} is ${Duration.format(times[name])}: expected a time of at least 1ms`)
+    return wrong.map((name) => `lease.${name} is ${formatDuration(times[name])}: expected a time of at least 1ms`)
   }
   const { attemptTimeout, duration, renewDeadline, renewInterval, stopTimeout } = times
   const [stopped, waited, retried] = [stoppedAfter(times), waitedAtLeast(times), retriedWithin(times)]

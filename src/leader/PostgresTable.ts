@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import { formatDuration } from "../internal/formatDuration.ts"
 import type { Claim, Grant, LeaseHolder, Sighting } from "./LeaseStore.ts"
 import type { Row } from "./PostgresConnections.ts"
 
@@ -99,4 +100,4 @@ export const nameProblem = (name: string): string | undefined => {
 export const claimProblem = ({ name, ttl }: Claim): string | undefined =>
   Duration.toMillis(ttl) <= mostMillis
     ? nameProblem(name)
-    : `lease.duration is ${Duration.format(ttl)}: expected at most 24 days`
+    : `lease.duration is ${formatDuration(ttl)}: expected at most 24 days`

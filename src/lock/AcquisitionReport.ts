@@ -3,12 +3,12 @@
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import { inWholeSeconds } from "../internal/formatDuration.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as StartMetrics from "../telemetry/startMetrics.ts"
 import type { Reclaimed } from "./LockWait.ts"
@@ -32,7 +32,7 @@ export const describeReclaim = (reclaimed: Reclaimed): string =>
       onSome: ({ createdAt, pid }) =>
         `pid ${pid}${Option.match(createdAt, { onNone: () => "", onSome: (at) => ` since ${DateTime.formatIso(at)}` })}`
     })
-  }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ${
+  }, last touched ${inWholeSeconds(reclaimed.age)} ${
     reclaimed.isAhead === true ? "ahead of this clock" : "ago"
   }: ${reclaimed.reason}`
 

@@ -34,6 +34,7 @@ import type { ProbeTransport } from "../host/ProbeTransport.ts"
 import * as ProcessTable from "../host/ProcessTable.ts"
 import { atMost } from "../internal/atMost.ts"
 import { describeDefect, describePlatformError } from "../internal/describeError.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { once } from "../internal/once.ts"
 import { acquire } from "../internal/onClose.ts"
@@ -165,12 +166,12 @@ const releaseWithin = (
     if (Option.isNone(yield* atMost(releaseTimeout)(Fiber.await(released)))) {
       return yield* Effect.logWarning(
         `gateway lock ${path} was not released within ${
-          Duration.format(releaseTimeout)
+          formatDuration(releaseTimeout)
         }: the file system does not answer`
       )
     }
     if (Option.isNone(drainBegan)) return
-    const took = Duration.format(Duration.millis(Math.round(Number(now - drainBegan.value) / 1e6)))
+    const took = formatDuration(Duration.millis(Math.round(Number(now - drainBegan.value) / 1e6)))
     yield* Effect.logInfo(describeEnd(mode, path, took, isLost))
   })
 

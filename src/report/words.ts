@@ -4,6 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type { Holder, PidMeaning } from "../GatewayLockError.ts"
+import { inWholeSeconds } from "../internal/formatDuration.ts"
 
 /** The name that text and logs give to every error with which a start fails. A program reads the error's `_tag` instead. */
 export const family = "GatewayLockError"
@@ -13,7 +14,7 @@ export const describeSince = (then: DateTime.Utc, nowMillis: number): string => 
   const time = DateTime.formatIso(then)
   if (then.epochMillis > nowMillis) return time
   const seconds = Math.floor((nowMillis - then.epochMillis) / 1000)
-  return seconds === 0 ? `${time} (just now)` : `${time} (${Duration.format(Duration.seconds(seconds))} ago)`
+  return seconds === 0 ? `${time} (just now)` : `${time} (${inWholeSeconds(Duration.seconds(seconds))} ago)`
 }
 
 /** The words after a pid that say why this pid must not be signalled. */

@@ -13,6 +13,7 @@ import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
 import { atMost } from "../internal/atMost.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { shown } from "../internal/WaitDisplay.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -61,7 +62,7 @@ const awaitConnections = (
   Effect.gen(function*() {
     if (open > 0) {
       yield* Effect.logInfo(
-        `draining ${connectionsText(open)} on ${toUrl(address)}, up to ${Duration.format(timeout)}`
+        `draining ${connectionsText(open)} on ${toUrl(address)}, up to ${formatDuration(timeout)}`
       )
     }
     const left = yield* bound.idle.pipe(

@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import { atMost } from "../internal/atMost.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 
 /**
  * Options of a readiness check.
@@ -106,7 +107,7 @@ export const make = <E, R>(
         : Effect.logWarning(
           `readiness check "${name}" fails: ${
             Option.match(outcome, {
-              onNone: () => `no result after ${Duration.format(timeout)}`,
+              onNone: () => `no result after ${formatDuration(timeout)}`,
               onSome: Exit.match({
                 onFailure: (cause) => Cause.pretty(cause),
                 onSuccess: () => "its result is false"

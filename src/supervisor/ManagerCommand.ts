@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { child, run as runChild } from "../internal/child.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { adviceFor, ServiceFailed } from "./ServiceFailed.ts"
 import { longestStop } from "./ServiceOptions.ts"
 import { type Place, showWord } from "./ServiceSteps.ts"
@@ -54,7 +55,7 @@ export const execute = (
     )).pipe(
       Effect.mapError((error) =>
         error._tag === "TimeoutException"
-          ? failed(options, words, `it did not end within ${Duration.format(limit)}`)
+          ? failed(options, words, `it did not end within ${formatDuration(limit)}`)
           : isNotFound(error)
           ? notFound(options, words)
           : failed(options, words, describePlatformError(error))

@@ -14,6 +14,7 @@ import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
 import { type BindFailed, type Holder, OwnerHealthy, OwnerUnhealthy } from "../GatewayLockError.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { keepIf } from "../internal/keepIf.ts"
 import type { Health } from "../probe/HealthProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -260,7 +261,7 @@ const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Roun
       ? retryInterval
       : Duration.min(retryInterval, defaults.pollInterval)
     const state = describe(error, address, OwnerChange.strongestAnswer(looks))
-    yield* report(`waiting up to ${Duration.format(timeout)} for the owner: ${state}`, interval)
+    yield* report(`waiting up to ${formatDuration(timeout)} for the owner: ${state}`, interval)
     const waited = { ...round, error, address, onAnswer: leaveIfHealthy(self, error) }
     return yield* OwnerChange.awaitAny(waited, looks).pipe(
       Effect.raceFirst(Effect.as(Effect.sleep(interval), OwnerChange.unchanged)),
@@ -272,7 +273,7 @@ const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Roun
 const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering, error: E & BindFailed) =>
   Effect.gen(function*() {
     const interval = Duration.min(retryInterval, defaults.pollInterval)
-    yield* report(`waiting up to ${Duration.format(timeout)} for the port: ${describeTaken(error)}`, interval)
+    yield* report(`waiting up to ${formatDuration(timeout)} for the port: ${describeTaken(error)}`, interval)
     const left = yield* deadline.remaining
     if (Duration.lessThan(left, interval)) {
       yield* Effect.sleep(left)

@@ -15,6 +15,7 @@ import * as Ref from "effect/Ref"
 import { child, exitStatus } from "../internal/child.ts"
 import { describeDefect, describePlatformError } from "../internal/describeError.ts"
 import { variable } from "../internal/environment.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { Supervisor } from "./Supervisor.ts"
 
 /**
@@ -115,7 +116,7 @@ export const make = (
           Effect.catchAll((error) =>
             failed(
               error._tag === "TimeoutException"
-                ? `systemd-notify did not end within ${Duration.format(timeout)}`
+                ? `systemd-notify did not end within ${formatDuration(timeout)}`
                 : `systemd-notify: ${describePlatformError(error)}`
             )
           ),

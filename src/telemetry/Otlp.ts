@@ -29,6 +29,7 @@ import { InstanceId } from "../host/InstanceId.ts"
 import { atMost } from "../internal/atMost.ts"
 import { variable } from "../internal/environment.ts"
 import { codeOf } from "../internal/errno.ts"
+import { formatDuration } from "../internal/formatDuration.ts"
 import { version } from "../Version.ts"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
@@ -277,7 +278,7 @@ const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
             new HttpClientError.RequestError({
               request,
               reason: "Transport",
-              description: `no answer within ${Duration.format(timeout)}`
+              description: `no answer within ${formatDuration(timeout)}`
             })
         }),
         Effect.tap(({ status }) => status >= 200 && status < 300 ? Effect.void : warn(`HTTP ${status}`)),

@@ -36,7 +36,7 @@ describe("the times of a lease", () => {
   it("are refused one by one if they are no times at all", () => {
     assert.deepStrictEqual(problemsOf({ duration: Duration.infinity, stopTimeout: 0 }), [
       "lease.duration is Infinity: expected a time of at least 1ms",
-      "lease.stopTimeout is 0: expected a time of at least 1ms"
+      "lease.stopTimeout is 0s: expected a time of at least 1ms"
     ])
     assert.lengthOf(problemsOf({ attemptTimeout: -5 }), 1)
   })
