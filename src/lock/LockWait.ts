@@ -2,6 +2,7 @@
  * Acquires one lock file for a gateway that starts. If the lock is held, retries until the start has waited as long as it may.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -84,8 +85,6 @@ class NotYet {
 
 type TryError = NotYet | Refused | PortInUse | LockHeld | LockUnavailable
 
-const isPassing = (error: TryError): error is NotYet | Refused => error._tag === "NotYet" || error._tag === "Refused"
-
 const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): Effect.Effect<string, never, ProcessTable> =>
   Option.match(record, {
     onNone: () => Effect.succeed("an owner without a readable record"),
@@ -118,18 +117,28 @@ export const ensureFolder = (
     yield* Effect.catchIf(ensure, isMomentary, () => again)
   })
 
+/** Runs a check of the owner's port for at most the time that is left of a wait, and not at all if no time is left. */
+const checkWithin =
+  (remaining: Effect.Effect<Duration.Duration>) =>
+  <E, R>(check: Effect.Effect<void, E, R>): Effect.Effect<void, E, R> =>
+    Effect.flatMap(
+      remaining,
+      (left) => Duration.equals(left, Duration.zero) ? Effect.void : Effect.asVoid(Effect.timeoutOption(check, left))
+    )
+
 /**
  * Makes one attempt without waiting. Acquires the lock if it is free. If no kernel lock is held and only a record names
- * an owner, also acquires the lock if that record is judged stale.
+ * an owner, also acquires the lock if that record is judged stale. `remaining` is the time that is left of a wait; the first attempt
+ * is not a part of a wait.
  */
 const tryOnce = (
   { isLockable, options, path, recordOf }: AcquireOptions,
   { isAbandoned, judge }: StalenessJudge.StalenessJudge,
   platform: string,
-  isFirst: boolean
+  remaining?: Effect.Effect<Duration.Duration>
 ): Effect.Effect<Acquired, TryError, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
-    const record = yield* recordOf(isFirst)
+    const record = yield* recordOf(remaining === undefined)
     const attempt = (reclaim: Option.Option<LockAttempt.Snapshot>) =>
       LockAttempt.attempt({ path, record: (lock) => ({ ...record, lock }), reclaim, isAbandoned, isLockable }).pipe(
         Effect.mapError((error) => isMomentaryCause(platform, error) ? new Refused(error) : error)
@@ -144,7 +153,8 @@ const tryOnce = (
         )
       }
     }
-    yield* failIfServing(path, options, first.snapshot)
+    const check = failIfServing(path, options, first.snapshot)
+    yield* remaining === undefined ? check : checkWithin(remaining)(check)
     if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
     const verdict = yield* judge(first.snapshot)
     if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))
@@ -171,17 +181,20 @@ const giveUp = ({ options, path }: AcquireOptions) =>
     })
   })
 
-/** Retries until the lock is acquired, or an attempt shows that waiting is useless, or the time `left` is over. */
+/**
+ * Retries until the lock is acquired, or an attempt shows that waiting is useless, or the time `left` is over. The last attempt is
+ * made when the time is over, and an attempt that has begun is always completed. So a process that was stopped during the wait
+ * (SIGSTOP, a paused virtual machine) does not give up because of what it saw before.
+ */
 const wait = (
   request: AcquireOptions,
-  again: Effect.Effect<Acquired, TryError, Requirements | Scope.Scope>,
+  again: (remaining: Effect.Effect<Duration.Duration>) => Effect.Effect<Acquired, TryError, Requirements | Scope.Scope>,
   first: NotYet | Refused,
   left: Duration.Duration
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const { options, path, patience } = request
     const { pollInterval } = timesOf(options)
-    const last = yield* Ref.make(first)
     yield* options.beforeWaiting ?? Effect.void
     yield* Effect.logInfo(
       `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}${
@@ -190,18 +203,22 @@ const wait = (
           : `, held by ${yield* describeOwner(first.snapshot.record)}`
       }`
     )
-    return yield* again.pipe(
-      Effect.tapError((error) => isPassing(error) ? Ref.set(last, error) : Effect.void),
-      Effect.retry({ schedule: Schedule.spaced(pollInterval), while: isPassing }),
-      // The first attempt was made just before this wait, so wait before the next attempt.
-      Effect.delay(pollInterval),
-      Effect.catchTags({ NotYet: giveUp(request), Refused: giveUp(request) }),
-      Effect.timeoutTo({
-        duration: left,
-        onSuccess: Effect.succeed,
-        onTimeout: () => Effect.flatMap(Ref.get(last), giveUp(request))
-      }),
-      Effect.flatten,
+    const began = yield* Clock.currentTimeNanos
+    const remaining = Effect.map(
+      Clock.currentTimeNanos,
+      (now) => Duration.subtract(left, Duration.nanos(now - began))
+    )
+    const attempts = (
+      last: NotYet | Refused
+    ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+      Effect.flatMap(remaining, (rest) =>
+        Duration.equals(rest, Duration.zero)
+          ? giveUp(request)(last)
+          : Effect.sleep(Duration.min(pollInterval, rest)).pipe(
+            Effect.zipRight(again(remaining)),
+            Effect.catchTags({ NotYet: attempts, Refused: attempts })
+          ))
+    return yield* attempts(first).pipe(
       Effect.timed,
       Effect.tap(([waited]) => Ref.set(patience, Duration.subtract(left, waited))),
       Effect.map(([, acquired]) => acquired),
@@ -223,8 +240,8 @@ export const acquire = (
       Effect.flatMap(Ref.get(request.patience), (left) =>
         Duration.equals(left, Duration.zero)
           ? giveUp(request)(first)
-          : wait(request, tryOnce(request, judge, platform, false), first, left))
-    return yield* tryOnce(request, judge, platform, true).pipe(
+          : wait(request, (remaining) => tryOnce(request, judge, platform, remaining), first, left))
+    return yield* tryOnce(request, judge, platform).pipe(
       Effect.catchTags({ NotYet: waitUnlessImpatient, Refused: waitUnlessImpatient })
     )
   })

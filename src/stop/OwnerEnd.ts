@@ -178,7 +178,11 @@ export const untilEnded = (
             Effect.zipRight(Effect.timeoutOption(Queue.take(changes), lookAgain(looks))),
             Effect.zipRight(loop(looks + 1))
           ))
-    return yield* Effect.timeoutOption(loop(0), timeout)
+    const ended = yield* Effect.timeoutOption(loop(0), timeout)
+    if (Option.isSome(ended)) return ended
+    // If this process was stopped during the wait, its last look was long ago.
+    const now = yield* progress(instance, options.path)
+    return now._tag === "Ended" ? Option.some(now.successor) : Option.none()
   }))
 
 /**

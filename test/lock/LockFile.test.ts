@@ -339,6 +339,41 @@ describe("the lock timeout", () => {
     }))
 })
 
+describe("a start that is stopped (SIGSTOP) until its lock timeout is over", () => {
+  for (const kernelLocks of [true, false]) {
+    simulated(
+      `acquires a lock that has become free, ${kernelLocks ? "by a kernel lock" : "by the record alone"}`,
+      () =>
+        Effect.gen(function*() {
+          const host = yield* makeHost()
+          const first = yield* start(host, {}, { kernelLocks })
+          const waiting = yield* start(host, { lock: { timeout: "5 seconds", pollInterval: "100 millis" } }, {
+            kernelLocks
+          })
+          yield* pass(host, "1 second")
+          yield* waiting.process.freeze
+          yield* first.process.terminate
+          yield* pass(host, "10 seconds")
+          yield* waiting.process.resume
+          yield* pass(host, "100 millis")
+          assert.isTrue(yield* waiting.holds)
+        })
+    )
+  }
+
+  simulated("is refused where the lock is still held", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      yield* start(host)
+      const waiting = yield* start(host, { lock: { timeout: "5 seconds", pollInterval: "100 millis" } })
+      yield* waiting.process.freeze
+      yield* pass(host, "10 seconds")
+      yield* waiting.process.resume
+      yield* pass(host, "100 millis")
+      assert.isFalse(waiting.process.isRunning())
+    }))
+})
+
 describe("when the lock was acquired", () => {
   simulated("is what both files say, not when the start that waited for it began", () =>
     Effect.gen(function*() {

@@ -171,6 +171,27 @@ describe("StopOwner.stop", () => {
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "NotRunning")
     }))
 
+  for (const force of [false, true]) {
+    simulated(
+      `one that ends while the stop${force ? " by force" : ""} is suspended itself, past its timeout`,
+      () =>
+        Effect.gen(function*() {
+          const { host, owner } = yield* listening
+          yield* owner.freeze
+          const stopping = yield* host.spawn(stop({ timeout: "2 seconds", force }))
+          yield* host.settle
+          yield* pass(host, "1 second")
+          yield* stopping.freeze
+          yield* owner.resume
+          yield* pass(host, "5 seconds")
+          assert.isFalse(owner.isRunning())
+          yield* stopping.resume
+          const exit = yield* toItsEnd(host, stopping)
+          assert.deepInclude(Exit.isSuccess(exit) ? exit.value : exit, { _tag: "Stopped", killed: false })
+        })
+    )
+  }
+
   simulated("kills nobody before the time is up", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
