@@ -85,6 +85,9 @@ class NotYet {
 
 type TryError = NotYet | Refused | PortInUse | LockHeld | LockUnavailable
 
+const isFinal = (error: TryError): error is PortInUse | LockHeld | LockUnavailable =>
+  error._tag !== "NotYet" && error._tag !== "Refused"
+
 const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): Effect.Effect<string, never, ProcessTable> =>
   Option.match(record, {
     onNone: () => Effect.succeed("an owner without a readable record"),
@@ -182,8 +185,8 @@ const giveUp = ({ options, path }: AcquireOptions) =>
   })
 
 /**
- * Retries until the lock is acquired, or an attempt shows that waiting is useless, or the time `left` is over. The last attempt is
- * made when the time is over, and an attempt that has begun is always completed. So a process that was stopped during the wait
+ * Retries until the lock is acquired, or an attempt shows that waiting is useless, or the time `left` is over. The last attempt
+ * begins when the time is over, and an attempt that has begun is always completed. So a process that was stopped during the wait
  * (SIGSTOP, a paused virtual machine) does not give up because of what it saw before.
  */
 const wait = (
@@ -208,17 +211,13 @@ const wait = (
       Clock.currentTimeNanos,
       (now) => Duration.subtract(left, Duration.nanos(now - began))
     )
-    const attempts = (
-      last: NotYet | Refused
-    ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
-      Effect.flatMap(remaining, (rest) =>
-        Duration.equals(rest, Duration.zero)
-          ? giveUp(request)(last)
-          : Effect.sleep(Duration.min(pollInterval, rest)).pipe(
-            Effect.zipRight(again(remaining)),
-            Effect.catchTags({ NotYet: attempts, Refused: attempts })
-          ))
-    return yield* attempts(first).pipe(
+    const attempt = Effect.gen(function*() {
+      yield* Effect.sleep(Duration.min(pollInterval, yield* remaining))
+      const isLast = Duration.equals(yield* remaining, Duration.zero)
+      const next = again(remaining)
+      return yield* isLast ? Effect.catchTags(next, { NotYet: giveUp(request), Refused: giveUp(request) }) : next
+    })
+    return yield* Effect.retry(attempt, { until: isFinal }).pipe(
       Effect.timed,
       Effect.tap(([waited]) => Ref.set(patience, Duration.subtract(left, waited))),
       Effect.map(([, acquired]) => acquired),

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Option } from "effect"
+import { Duration, Exit, Option } from "effect"
+import { LockHeld } from "../../src/GatewayLockError.ts"
 import { check } from "./check.ts"
 import type { Scenario } from "./scenario.ts"
 import type { Entry, Player } from "./simulate.ts"
@@ -137,6 +138,7 @@ describe("who listens on a port of another network", () => {
       how: "plain",
       port: 18789,
       networkNamespace,
+      timeout: 5000,
       failed: false,
       exit: Option.none()
     })
@@ -150,6 +152,40 @@ describe("who listens on a port of another network", () => {
       })
     assert.deepStrictEqual(among("net:[1]", "net:[2]"), [])
     assert.deepStrictEqual(among("net:[1]", "net:[1]"), ["#2 and #1 both listen on port 18789"])
+  })
+})
+
+describe("a start that was stopped, and is refused", () => {
+  const held = new LockHeld({ path: lock, timeout: Duration.seconds(5) })
+  const at = (millis: number, name: string, target = "", outcome = "") => {
+    const entry = call(1, name, target, outcome)
+    return entry._tag === "Traced" ? { ...entry, entry: { ...entry.entry, at: millis } } : entry
+  }
+  const looksAt = (millis: number) => at(millis, "open", lock, "ok")
+  const refused = (...log: ReadonlyArray<Entry>) =>
+    check(scenario, {
+      log: [starts(2), at(1000, "starts"), looksAt(1000), ...log, at(20_000, "ends with Fail")],
+      players: [{
+        serial: 1,
+        pid: 101,
+        how: "plain",
+        port: 18789,
+        networkNamespace: "net:[1]",
+        timeout: 5000,
+        failed: false,
+        exit: Option.some(Exit.fail(held))
+      }],
+      inspectors: new Set(),
+      aftermath: []
+    })
+
+  it("has looked at the lock since, or had when its time was over", () => {
+    const outdated = ["#1 is refused because of what it saw before it was stopped"]
+    assert.deepStrictEqual(refused(), [])
+    assert.deepStrictEqual(refused(at(2000, "stops"), at(9000, "continues")), outdated)
+    assert.deepStrictEqual(refused(looksAt(5999), at(5999, "stops"), at(9000, "continues")), outdated)
+    assert.deepStrictEqual(refused(looksAt(6000), at(6000, "stops"), at(9000, "continues")), [])
+    assert.deepStrictEqual(refused(at(2000, "stops"), at(9000, "continues"), looksAt(9000)), [])
   })
 })
 

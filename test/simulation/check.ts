@@ -335,11 +335,35 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
   if (tag === "LockLost" && !tampered && !disturbed) return say("loses its lock, which nobody touched")
   if (tag === "LockUnavailable" && !disturbed && !tampered) return say(`cannot use its lock: ${String(failure)}`)
   if (tag === "BindFailed" && !disturbed) return say(`cannot bind: ${String(failure)}`)
+  if (tag === "LockHeld" && !looksAtLast(report, player)) {
+    return say("is refused because of what it saw before it was stopped")
+  }
   const recordOnly = isRecordOnly(scenario) || hasFallenBack(report)
   if (refusals.has(tag) && !player.failed && !hadCompany(report, player, recordOnly)) {
     return say(`is refused (${tag}) by nobody`)
   }
   return []
+}
+
+/**
+ * Whether a start that was stopped opened a lock file after it continued, or had opened one when its time was over. Without that, it
+ * gave up because of what it saw before the stop, although the owner may have ended since.
+ */
+const looksAtLast = ({ log }: Report, { serial, timeout }: Player): boolean => {
+  let began = 0
+  let looked = 0
+  let isOutdated = false
+  for (const entry of log) {
+    if (entry._tag !== "Traced" || !Option.contains(entry.entry.serial, serial)) continue
+    const { at, name, target } = entry.entry
+    if (name === "starts") began = at
+    if (name === "continues") isOutdated = looked < began + timeout
+    if ((name === "open" || name === "readlink") && target.endsWith(".lock")) {
+      looked = at
+      isOutdated = false
+    }
+  }
+  return !isOutdated
 }
 
 /**

@@ -30,6 +30,7 @@ const attempt = "src/lock/Attempt.ts"
 const kernelAttempt = "src/lock/KernelAttempt.ts"
 const recordAttempt = "src/lock/RecordAttempt.ts"
 const staleness = "src/lock/Staleness.ts"
+const wait = "src/lock/LockWait.ts"
 const judge = "src/lock/StalenessJudge.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
@@ -63,6 +64,20 @@ export const mutants: ReadonlyArray<Mutant> = [
         from: `      yield* writeRecord(file, options.record("kernel"))
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())`,
         to: `      yield* writeRecord(file, options.record("kernel"))`
+      }
+    ]
+  },
+  {
+    name: "a start that was stopped gives up because of what it saw before",
+    habitat: "kernel locks",
+    caughtBy: 538,
+    changes: [
+      {
+        file: wait,
+        from: "      const next = again(remaining)\n",
+        to: `      if (isLast) return yield* giveUp(request)(first)
+      const next = again(remaining)
+`
       }
     ]
   },

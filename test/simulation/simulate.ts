@@ -4,6 +4,7 @@
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock } from "effect"
 import { setImmediate } from "node:timers/promises"
+import { defaults } from "../../src/lock/LockFileOptions.ts"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { dead, type TraceEntry } from "../../src/testing/SimulatedKernel.ts"
@@ -33,6 +34,8 @@ export interface Player {
   readonly how: How
   readonly port: number
   readonly networkNamespace: string
+  /** How long the process waits for a lock, in milliseconds. */
+  readonly timeout: number
   /** Whether the simulation did something to this process that may make it fail, such as an error of one of its calls. */
   readonly failed: boolean
   /** How the program of the process ended. `None` if it was killed or still runs. */
@@ -531,6 +534,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           how: starter.how,
           port: starter.port,
           networkNamespace: starter.networkNamespace,
+          timeout: starter.how === "standby" ? 0 : starter.timeout ?? Duration.toMillis(defaults.lock.timeout),
           failed,
           exit
         }))
