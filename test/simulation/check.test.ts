@@ -162,7 +162,8 @@ describe("a start that was stopped, and is refused", () => {
     return entry._tag === "Traced" ? { ...entry, entry: { ...entry.entry, at: millis } } : entry
   }
   const looksAt = (millis: number) => at(millis, "open", lock, "ok")
-  const refused = (...log: ReadonlyArray<Entry>) =>
+  const refused = (...log: ReadonlyArray<Entry>) => refusedBy(held, ...log)
+  const refusedBy = (error: LockHeld, ...log: ReadonlyArray<Entry>) =>
     check(scenario, {
       log: [starts(2), at(1000, "starts"), looksAt(1000), ...log, at(20_000, "ends with Fail")],
       players: [{
@@ -173,7 +174,7 @@ describe("a start that was stopped, and is refused", () => {
         networkNamespace: "net:[1]",
         timeout: 5000,
         failed: false,
-        exit: Option.some(Exit.fail(held))
+        exit: Option.some(Exit.fail(error))
       }],
       inspectors: new Set(),
       aftermath: []
@@ -186,6 +187,15 @@ describe("a start that was stopped, and is refused", () => {
     assert.deepStrictEqual(refused(looksAt(5999), at(5999, "stops"), at(9000, "continues")), outdated)
     assert.deepStrictEqual(refused(looksAt(6000), at(6000, "stops"), at(9000, "continues")), [])
     assert.deepStrictEqual(refused(at(2000, "stops"), at(9000, "continues"), looksAt(9000)), [])
+  })
+
+  it("did not have to wait where the owner serves another port", () => {
+    const elsewhere = new LockHeld({
+      path: lock,
+      timeout: Duration.seconds(5),
+      serving: { host: "127.0.0.1", port: 1 }
+    })
+    assert.deepStrictEqual(refusedBy(elsewhere, at(2000, "stops"), at(9000, "continues")), [])
   })
 })
 

@@ -6,7 +6,7 @@
  * files. A holder is a living process that was told that it holds the lock, and has not released the lock yet.
  */
 import { Cause, Exit, Option } from "effect"
-import { isTagged } from "effect/Predicate"
+import { hasProperty, isTagged } from "effect/Predicate"
 import { coversGuard } from "../../src/Address.ts"
 import { renderEntry } from "../../src/testing/SimulatedKernel.ts"
 import { isRecordOnly, type Scenario } from "./scenario.ts"
@@ -335,9 +335,9 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
   if (tag === "LockLost" && !tampered && !disturbed) return say("loses its lock, which nobody touched")
   if (tag === "LockUnavailable" && !disturbed && !tampered) return say(`cannot use its lock: ${String(failure)}`)
   if (tag === "BindFailed" && !disturbed) return say(`cannot bind: ${String(failure)}`)
-  if (tag === "LockHeld" && !looksAtLast(report, player)) {
-    return say("is refused because of what it saw before it was stopped")
-  }
+  // A start is refused at once by an owner that serves another port, so that start has not waited.
+  const hasWaited = tag === "LockHeld" && !(hasProperty(failure, "serving") && failure.serving !== undefined)
+  if (hasWaited && !looksAtLast(report, player)) return say("is refused because of what it saw before it was stopped")
   const recordOnly = isRecordOnly(scenario) || hasFallenBack(report)
   if (refusals.has(tag) && !player.failed && !hadCompany(report, player, recordOnly)) {
     return say(`is refused (${tag}) by nobody`)
