@@ -141,6 +141,9 @@ export const describeInheritors = (inheritors: ReadonlyArray<string>): string =>
       : `${inheritors.join(", ")}, which inherited it`
   }`
 
+/** How long the look at the end of a wait may take. It reads a few files and asks a port. */
+const lastLookTimeout = Duration.seconds(2)
+
 /**
  * Waits until the instance has ended. The inner option is the process that holds the lock now, if there is one. The outer option
  * is `None` if the timeout has passed before the instance has ended. `last` then says, in words, what the stop was waiting for.
@@ -180,9 +183,9 @@ export const untilEnded = (
           ))
     const ended = yield* Effect.timeoutOption(loop(0), timeout)
     if (Option.isSome(ended)) return ended
-    // If this process was stopped during the wait, its last look was long ago.
-    const now = yield* progress(instance, options.path)
-    return now._tag === "Ended" ? Option.some(now.successor) : Option.none()
+    // If this process was stopped during the wait, its last look was long ago. A file system may not answer any more.
+    const now = yield* Effect.timeoutOption(progress(instance, options.path), lastLookTimeout)
+    return Option.flatMap(now, (now) => now._tag === "Ended" ? Option.some(now.successor) : Option.none())
   }))
 
 /**

@@ -350,14 +350,14 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
  * gave up because of what it saw before the stop, although the owner may have ended since.
  */
 const looksAtLast = ({ log }: Report, { serial, timeout }: Player): boolean => {
-  let began = 0
+  let startedAt = 0
   let looked = 0
   let isOutdated = false
   for (const entry of log) {
     if (entry._tag !== "Traced" || !Option.contains(entry.entry.serial, serial)) continue
     const { at, name, target } = entry.entry
-    if (name === "starts") began = at
-    if (name === "continues") isOutdated = looked < began + timeout
+    if (name === "starts") startedAt = at
+    if (name === "continues") isOutdated = looked < startedAt + timeout
     if ((name === "open" || name === "readlink") && target.endsWith(".lock")) {
       looked = at
       isOutdated = false

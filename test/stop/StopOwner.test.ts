@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Layer, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
+import { unending } from "../../src/internal/unending.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as HealthProbe from "../../src/probe/HealthProbe.ts"
@@ -191,6 +192,22 @@ describe("StopOwner.stop", () => {
         })
     )
   }
+
+  simulated("gives up in time if the file system stops answering meanwhile", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* owner.freeze
+      const stopping = yield* host.spawn(stop({ timeout: "2 seconds" }))
+      yield* host.settle
+      yield* pass(host, "1 second")
+      yield* host.setIntercept(({ serial }) => serial === stopping.serial ? unending : Effect.succeedNone)
+      yield* pass(host, "10 seconds")
+      const ended = Option.getOrThrow(yield* stopping.poll)
+      assert.strictEqual(
+        Exit.isFailure(ended) && ended.cause._tag === "Fail" && ended.cause.error._tag,
+        "OwnerNotEnded"
+      )
+    }))
 
   simulated("kills nobody before the time is up", () =>
     Effect.gen(function*() {
