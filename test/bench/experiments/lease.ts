@@ -201,21 +201,23 @@ const idleOnEtcd = (url: string) =>
     )
   }))
 
-/** The processor time of a server and its processes, in milliseconds. Linux counts it in hundredths of a second. */
+/**
+ * The processor time of a server and its processes, in milliseconds. `schedstat` has nanoseconds. `stat` has hundredths of a second,
+ * which would round the time of a hundred mostly idle processes to nothing.
+ */
 const processorTime = (server: Postgres.PostgresServer): number => {
   const main = readFileSync(join(server.folder, "data", "postmaster.pid"), "utf8").split("\n")[0]
-  const fields = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).reduce((sum, pid) => {
     try {
       const text = readFileSync(`/proc/${pid}/stat`, "utf8")
-      return [{ pid, rest: text.slice(text.lastIndexOf(")") + 2).split(" ") }]
+      const parent = text.slice(text.lastIndexOf(")") + 2).split(" ")[1]
+      if (pid !== main && parent !== main) return sum
+      return sum + Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]) / 1e6
     } catch {
       // The process has ended since.
-      return []
+      return sum
     }
-  })
-  return fields
-    .filter(({ pid, rest }) => pid === main || rest[1] === main)
-    .reduce((sum, { rest }) => sum + (Number(rest[11]) + Number(rest[12])) * 10, 0)
+  }, 0)
 }
 
 const candidates = 100
