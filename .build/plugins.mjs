@@ -1,5 +1,6 @@
 // What the bundler changes in the code of Node's modules, Effect and ws, so that a start does less. Each plugin checks that the code
 // that it replaces is still there, and fails the build otherwise.
+import { ParseErrorTypeId } from "effect/ParseResult"
 import { fileURLToPath } from "node:url"
 
 const count = (text, part) => text.split(part).length - 1
@@ -121,12 +122,36 @@ const withoutErrorSchemas = {
   }
 }
 
+/**
+ * Platform defines schemas of headers, which the program does not use, and an error of uploads whose class is one. It also answers
+ * an error of a schema with the status 400. Without these three, a serving gateway loads no schema.
+ */
+const ofPlatform = (name) => new RegExp(String.raw`[\\/]platform[\\/]dist[\\/]esm[\\/]${name}\.js$`)
+const withoutHeaderSchemas = replacing("without-header-schemas", ofPlatform("Headers"), [
+  [/^export const schemaFromSelf = [^]*?\n\}\);\n/gm, ""],
+  [/^export const schema = [^]*?\n\}\);\n/gm, ""]
+])
+const withoutUploadSchemas = replacing("without-upload-schemas", ofPlatform("Multipart"), [
+  [
+    /\/\*#__PURE__\*\/Schema\.TaggedError\(\)\("MultipartError", \{\n {2}reason: .*,\n {2}cause: Schema\.Defect\n\}\)/g,
+    "/*#__PURE__*/Data.TaggedError(\"MultipartError\")"
+  ],
+  ["import * as Schema from \"effect/Schema\";", "import * as Schema from \"effect/Schema\";\nimport * as Data from \"effect/Data\";"]
+])
+const withoutParseResult = replacing("without-parse-result", ofPlatform("HttpServerRespondable"), [
+  [
+    "import * as ParseResult from \"effect/ParseResult\";",
+    `const ParseErrorTypeId = Symbol.for(${JSON.stringify(Symbol.keyFor(ParseErrorTypeId))});`
+  ],
+  ["ParseResult.isParseError(u)", "hasProperty(u, ParseErrorTypeId)"]
+])
+
 /** The files that the entry loads on use, with the names of their modules. A name may be only the beginning of a module's name. */
 const modulesOnUse = {
   schemas: {
     effect: ["BigDecimal", "BigInt", "ParseResult", "Schema", "schema/"],
     platform: [],
-    src: ["GatewayLockError", "doctor/DoctorModel", "host/ProcessIdentity", "host/SignalFailed", "inspect/ListModel", "inspect/StatusModel"]
+    src: ["GatewayLockError", "doctor/DoctorModel", "host/ProcessIdentity", "inspect/ListModel", "inspect/StatusModel"]
       .concat("internal/milliseconds", "internal/optional", "lock/RecordSchema", "lock/StateChange", "stop/StopError")
   },
   streams: {
@@ -191,9 +216,10 @@ const ofLooking = ["doctor", "GatewayList", "GatewayStatus", "health", "inspecte
  */
 const filesOnUse = (names) => {
   const found = new Set()
+  // The file is imported only for types or for exports that are passed on. Its modules do nothing but define.
+  const withoutBare = (text, name) => text.replace(new RegExp(`^require\\("\\./${name}-[^"]+"\\);\n`, "m"), "")
   const moved = (whole, name) => {
-    // The file is imported only for types or for exports that are passed on. Its modules do nothing but define.
-    const text = whole.replace(new RegExp(`^require\\("\\./${name}-[^"]+"\\);\n`, "m"), "")
+    const text = withoutBare(whole, name)
     const [line, require] = new RegExp(`^const require_${name} = (require\\("\\./${name}-[^"]+"\\));\n`, "m").exec(text) ?? []
     if (line === undefined) return text
     found.add(name)
@@ -203,7 +229,8 @@ const filesOnUse = (names) => {
   }
   return {
     name: "files-on-use",
-    renderChunk: (code, { isEntry, name }) => isEntry || names.includes(name) || ofLooking.includes(name) ? names.reduce(moved, code) : undefined,
+    renderChunk: (code, { isEntry, name }) =>
+      names.reduce(isEntry || names.includes(name) || ofLooking.includes(name) ? moved : withoutBare, code),
     generateBundle: () => {
       const missing = names.filter((name) => !found.has(name))
       if (missing.length > 0) throw new Error(`the bundle no longer loads these files in the expected way: ${missing.join(", ")}`)
@@ -251,6 +278,9 @@ export const plugins = [
   withoutPerformance,
   withoutCopies,
   withoutErrorSchemas,
+  withoutHeaderSchemas,
+  withoutUploadSchemas,
+  withoutParseResult,
   builtinsOnUse(["crypto", "dns", "http", "module", "net", "tty", "url"]),
   filesOnUse(Object.keys(onUse)),
   ascii

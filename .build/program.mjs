@@ -13,7 +13,15 @@ const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 
 rmSync(here("dist/program"), { recursive: true, force: true })
 
-const base = { platform: "node", external: ["fs-native-extensions", "pg-native", "pg-cloudflare"] }
+const base = {
+  platform: "node",
+  external: ["fs-native-extensions", "pg-native", "pg-cloudflare"],
+  // The plugins take exports out of dependencies. A use of one of them must not become `undefined` in a gateway.
+  onLog: (level, log, print) => {
+    if (log.code === "IMPORT_IS_UNDEFINED") throw new Error(log.message)
+    print(level, log)
+  }
+}
 
 const bundle = async (options, output) => {
   const build = await rolldown({ ...base, ...options })

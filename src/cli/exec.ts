@@ -23,6 +23,7 @@ import { reported } from "../internal/WaitDisplay.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { ensurePortFree } from "../lock/PortCheck.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
+import { loadReport } from "../report/loadReport.ts"
 import * as InheritableSocket from "../server/node/InheritableSocket.ts"
 import { bindExclusively } from "../server/PortBinding.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
@@ -400,6 +401,7 @@ export const exec = <E, R>(
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
       beforeWaiting: Effect.void
     }
+    if (isJson) yield* loadReport
     yield* makeRoom
     const awaitLead = yield* leading(start, command, leaseUrl, isJson)
     return yield* execWith(start, command, flags, environment, rule, awaitLead).pipe(

@@ -26,6 +26,7 @@ import { presentProcess } from "../lock/PresentProcess.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as OwnerHealth from "../ready/OwnerHealth.ts"
+import { loadReport } from "../report/loadReport.ts"
 import { type GatewayConfig, isLeased } from "../settings/GatewayConfig.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
@@ -96,15 +97,20 @@ export const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string 
   })
 }
 
-const serving = Effect.promise(() => import("./serve.ts"))
+/** Loads the server, and what a gateway that loses its lock needs to report that. */
+const serving = ({ logFormat }: Pick<GatewayConfig, "logFormat">) =>
+  Effect.zipRight(
+    Effect.when(loadReport, () => Option.contains(logFormat, "json")),
+    Effect.promise(() => import("./serve.ts"))
+  )
 
 /**
  * Loads all code that the start needs after it has waited for the lock of another gateway. The code is loaded before the wait,
  * because an upgrade may replace or remove the program's files during the wait.
  */
-const loadForTakeover = (isLeased: boolean) =>
+const loadForTakeover = (config: Pick<GatewayConfig, "logFormat">, isLeased: boolean) =>
   Effect.gen(function*() {
-    yield* serving
+    yield* serving(config)
     if (isLeased) yield* Effect.promise(() => import("./lead.ts"))
     yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
     yield* Effect.promise(() => import("../page/findNeighbours.ts"))
@@ -215,7 +221,7 @@ const startOnce = (start: Start, { leaseUrl, token }: Pick<RunOptions, "leaseUrl
   const Started = Layer.scopedContext(Effect.gen(function*() {
     const lock = yield* Layer.build(Lock)
     // The server's code is loaded after the lock is acquired, so that a start that does not get the lock does not load it.
-    const { serve } = yield* serving
+    const { serve } = yield* serving(config)
     // From here on, a file that is read at once would delay the answers to requests.
     MutableRef.set(yield* QuickFiles.IsAlone, false)
     const lead = yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token, leaseUrl }), lock)
@@ -265,7 +271,7 @@ const runNotifying = (
       systemd,
       address: { host: config.host, port: config.port },
       passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
-      beforeWaiting: Effect.provide(loadForTakeover(options.leaseUrl !== undefined), kernel)
+      beforeWaiting: Effect.provide(loadForTakeover(config, options.leaseUrl !== undefined), kernel)
     }
 
     if (options.ensure) {

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Schema from "effect/Schema"
+import * as Data from "effect/Data"
 
 /**
  * The signal could not be sent. `why` gives the reason:
@@ -15,11 +15,11 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  * @category errors
  */
-export class SignalFailed extends Schema.TaggedError<SignalFailed>("gateway-lock/SignalFailed")("SignalFailed", {
-  pid: Schema.Number,
-  why: Schema.Literal("Gone", "NotPermitted", "Failed"),
-  reason: Schema.String
-}) {
+export class SignalFailed extends Data.TaggedError("SignalFailed")<{
+  readonly pid: number
+  readonly why: "Gone" | "NotPermitted" | "Failed"
+  readonly reason: string
+}> {
   override get message() {
     return `cannot signal pid ${this.pid}: ${this.reason}`
   }

@@ -12,22 +12,22 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { child, output } from "../internal/child.ts"
+import { type Check, type Checks, isNumber, isText, parseJson, pick } from "../internal/plainJson.ts"
 import { Sighting } from "./Liveness.ts"
 import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
-/** The schema of the answer of the CIM query. It is made when an answer arrives, because no other system needs it. */
-const cimProcesses = () => {
-  const CimProcess = Schema.Struct({
-    ProcessId: Schema.Number,
-    Name: Schema.NullOr(Schema.String),
-    /** The time of creation in ISO 8601, UTC. `null` if Windows has none, as for its idle process. */
-    Created: Schema.NullOr(Schema.String)
-  })
-  return Schema.parseJson(Schema.Union(Schema.Array(CimProcess), CimProcess))
+/** A process in the answer of the CIM query. */
+interface CimProcess {
+  readonly ProcessId: number
+  readonly Name: string | null
+  /** The time of creation in ISO 8601, UTC. `null` if Windows has none, as for its idle process. */
+  readonly Created: string | null
 }
+
+const isTextOrNull: Check = (value) => value === null || isText(value)
+const checks: Checks<CimProcess> = { ProcessId: isNumber, Name: isTextOrNull, Created: isTextOrNull }
 
 /** A process as Windows describes it. */
 interface WindowsProcess {
@@ -47,16 +47,17 @@ interface WindowsProcess {
  * @category decoding
  */
 export const parseCim = (text: string): Option.Option<ReadonlyMap<number, WindowsProcess>> =>
-  Option.map(
-    Schema.decodeUnknownOption(cimProcesses())(text.trim()),
-    (answer) =>
-      new Map(
-        [answer].flat().flatMap(({ Created, Name, ProcessId }) => {
+  Option.flatMap(parseJson(text.trim()), (answer) => {
+    const values: ReadonlyArray<unknown> = Array.isArray(answer) ? answer : [answer]
+    return Option.map(
+      Option.all(values.map((value) => Option.fromNullable(pick(checks, value)))),
+      (processes) =>
+        new Map(processes.flatMap(({ Created, Name, ProcessId }) => {
           const created = Date.parse(Created ?? "")
           return Name === null || Number.isNaN(created) ? [] : [[ProcessId, { name: Name, created }] as const]
-        })
-      )
-  )
+        }))
+    )
+  })
 
 /**
  * Lists all processes, so that one query answers every lookup that arrives while the query runs. The query calls only methods of

@@ -5,11 +5,10 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
-import * as Struct from "effect/Struct"
 import type { Address } from "../Address.ts"
 import type { Holder } from "../GatewayLockError.ts"
 import { phases } from "../internal/lockErrors.ts"
+import { type Check, type Checks, isOneOf, isText, optional, parseJson, pick } from "../internal/plainJson.ts"
 import type { Child, LeaseRecord, OwnerRecord, OwnerRecordEncoded } from "./RecordSchema.ts"
 import { readSupervisor, readTime, writeTime } from "./recordValues.ts"
 
@@ -28,27 +27,8 @@ export { type Child, LeaseRecord, OwnerRecord, type OwnerRecordEncoded } from ".
  */
 export const maxBytes = 64 * 1024
 
-/** Whether a value is allowed. An absent key has the value `undefined`, which JSON does not contain. */
-type Check = (value: unknown) => boolean
-
-const isText: Check = (value) => typeof value === "string"
 const isPid: Check = (value) => Number.isSafeInteger(value) && Number(value) > 0
 const isStartTime: Check = (value) => Number.isFinite(value) && Number(value) >= 0
-const isOneOf = (...values: ReadonlyArray<unknown>): Check => (value) => values.includes(value)
-const optional = (check: Check): Check => (value) => value === undefined || check(value)
-
-/** A check for each key of an object. */
-type Checks<A> = { readonly [Key in keyof A]-?: Check }
-
-/** The object with only these keys. `undefined` if a value is not an object, or if a key has a value that is not allowed. */
-const pick = <A extends object>(checks: Checks<A>, value: unknown): A | undefined => {
-  if (!Predicate.isRecord(value)) return undefined
-  const keys = Struct.keys(checks)
-  const picked = Object.fromEntries(keys.flatMap((key) => Object.hasOwn(value, key) ? [[key, value[key]]] : []))
-  const isAllowed = (value: Record<string, unknown>): value is Record<string, unknown> & A =>
-    keys.every((key) => checks[key](value[key]))
-  return isAllowed(picked) ? picked : undefined
-}
 
 const childChecks: Checks<Child> = { pid: isPid, startTime: optional(isStartTime) }
 
@@ -91,8 +71,6 @@ const checks: Checks<Raw> = {
   inheritsLock: optional((value) => typeof value === "boolean"),
   lease: () => true
 }
-
-const parseJson = Option.liftThrowable((json: string): unknown => JSON.parse(json))
 
 /** Reads a record. A lease that this version does not understand is ignored, and the rest of the record is still used. */
 const decode = (json: string): Option.Option<OwnerRecord> =>

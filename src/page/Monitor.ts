@@ -24,7 +24,8 @@ import type { RunLog } from "./RunLog.ts"
 import type { Command } from "./StatusFrame.ts"
 
 export type { Supervised, Target } from "./commands.ts"
-export type { RunEvent, RunLog } from "./RunLog.ts"
+export type { RunEvent } from "./RunEvent.ts"
+export type { RunLog } from "./RunLog.ts"
 
 /**
  * The names of the host and of the process. Unknown names are absent.

@@ -12,35 +12,9 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
-import { optional } from "../internal/optional.ts"
+import { decode, encode, type RunEvent } from "./RunEvent.ts"
 import type { Run } from "./StatusFrame.ts"
-
-/**
- * Something that happened to a run.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RunEvent extends Schema.Struct.Type<typeof eventFields> {}
-
-const eventFields = {
-  at: Schema.DateTimeUtc,
-  kind: Schema.Literal("started", "leading", "stopped"),
-  instanceId: Schema.String,
-  pid: optional(Schema.Number),
-  /** With `started`: whether the lock was left by an owner that had not released it. */
-  tookOver: optional(Schema.Boolean),
-  /** With `started`: when an earlier run was seen last, because it touched this file. */
-  seen: optional(Schema.DateTimeUtc),
-  /** With `stopped`: why. */
-  reason: optional(Schema.String)
-}
-
-const Event = Schema.parseJson(Schema.Struct(eventFields))
-const decode = Schema.decodeOption(Event)
-const encode = Schema.encodeSync(Event)
 
 /** A longer file is shortened, in bytes. */
 const maxBytes = 32 * 1024

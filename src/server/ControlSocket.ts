@@ -6,8 +6,9 @@
  *
  * @since 0.1.0
  */
-import * as Either from "effect/Either"
-import * as Schema from "effect/Schema"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import { parseJson } from "../internal/plainJson.ts"
 import type { ControlFrame, ControlReply } from "./ServerSocket.ts"
 
 /** Close codes of RFC 6455, 7.4.1. */
@@ -44,12 +45,12 @@ const refuse = (code: number, reason: string): ControlReply => ({
  * The `id` of a ping, which the pong repeats. Arrays and objects are refused. They can be nested so deeply that `JSON.stringify`
  * throws when it encodes the pong.
  */
-const PingId = Schema.Union(Schema.String, Schema.Finite, Schema.Null)
-const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(PingId, { exact: true }) })
-const Json = Schema.parseJson()
-const decodeJson = Schema.decodeUnknownEither(Json)
-const isPing = Schema.is(Ping)
-const isWatch = Schema.is(Schema.Struct({ type: Schema.Literal("watch") }))
+const isPingId = (id: unknown): boolean =>
+  typeof id === "string" || typeof id === "number" && Number.isFinite(id) || id === null
+
+// By hand, because a serving gateway needs no schema otherwise, and to load the schemas takes two MiB.
+const isOfType = (message: unknown, type: string): message is { readonly type: string } =>
+  Predicate.hasProperty(message, "type") && message.type === type
 
 /**
  * Decides the reply to a frame:
@@ -64,11 +65,13 @@ const isWatch = Schema.is(Schema.Struct({ type: Schema.Literal("watch") }))
  */
 export const answer = (frame: ControlFrame): ControlReply => {
   if (frame._tag === "Binary") return refuse(closeCode.unsupportedData, "frames must be text")
-  const message = decodeJson(frame.text)
-  if (Either.isLeft(message)) return refuse(closeCode.invalidPayload, "a frame must be one JSON text")
-  if (isPing(message.right)) {
-    return { send: [JSON.stringify({ type: "pong", ...("id" in message.right ? { id: message.right.id } : {}) })] }
+  const parsed = parseJson(frame.text)
+  if (Option.isNone(parsed)) return refuse(closeCode.invalidPayload, "a frame must be one JSON text")
+  const message = parsed.value
+  if (isOfType(message, "ping")) {
+    if (!("id" in message)) return { send: [JSON.stringify({ type: "pong" })] }
+    if (isPingId(message.id)) return { send: [JSON.stringify({ type: "pong", id: message.id })] }
   }
-  if (isWatch(message.right)) return { send: [], watch: true }
+  if (isOfType(message, "watch")) return { send: [], watch: true }
   return refuse(closeCode.policyViolation, "a message must be {\"type\":\"ping\",\"id\":…} or {\"type\":\"watch\"}")
 }

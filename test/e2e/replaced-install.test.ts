@@ -7,7 +7,10 @@ import { Effect, Exit, Predicate, Scope } from "effect"
 import * as Fs from "node:fs/promises"
 import { createRequire } from "node:module"
 import * as Path from "node:path"
+import * as RunLog from "../../src/page/RunLog.ts"
+import { eventually } from "../fixtures/net.ts"
 import * as Clients from "./support/clients.ts"
+import * as Execs from "./support/execs.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as NotifySocket from "./support/notifySocket.ts"
 import type * as Processes from "./support/processes.ts"
@@ -58,12 +61,32 @@ const serves = (site: Gateways.Site, gateway: Processes.Running) =>
     assert.notMatch(ended.stderr, /level=(WARN|ERROR)|no kernel lock/)
   })
 
+/** Waits until the log of the runs has this one, which is soon after it listens. By then all code that serves is loaded. */
+const noted = (site: Gateways.Site, { pid }: Processes.Running) =>
+  eventually(
+    `pid ${pid} in the log of the runs`,
+    Effect.promise(() =>
+      Fs.readFile(RunLog.pathBeside(Gateways.configLock(site)), "utf8").then(
+        (text) => text.includes(`"pid":${pid}`),
+        () => false
+      )
+    )
+  )
+
 describe("a gateway whose files are removed while it runs", () => {
   it.scopedLive("serves on, is seen, and ends in order when the next version stops it", () =>
     Effect.gen(function*() {
       const { main, remove } = yield* installed
-      const [site, gateway] = yield* Gateways.newGateway({ main })
+      const [site, first] = yield* Gateways.newGateway({ main })
+      yield* noted(site, first)
+      yield* Gateways.stop(first)
+      const gateway = yield* Gateways.startListening(site, { main })
+      yield* noted(site, gateway)
       yield* remove
+      const viewer = yield* Clients.greeted(site)
+      yield* viewer.send("{\"type\":\"watch\"}")
+      const { runs } = yield* Effect.repeat(viewer.next, { until: Predicate.hasProperty("runs") })
+      assert.containSubset(runs, [{ pid: first.pid, ending: "stopped" }, { pid: gateway.pid, ending: "running" }])
       for (const path of ["/healthz", "/metrics"]) {
         const { status } = yield* Clients.request(site, path)
         assert.strictEqual(status, 200, path)
@@ -76,6 +99,43 @@ describe("a gateway whose files are removed while it runs", () => {
       yield* Gateways.assertGone(site, ended)
       assert.notMatch(ended.stderr, /level=(WARN|ERROR)/)
     }))
+})
+
+/** The objects among the lines on stderr, which are log lines and reports in JSON. */
+const objectsIn = (stderr: string): ReadonlyArray<unknown> =>
+  stderr.split("\n").filter((line) => line.startsWith("{")).map((line): unknown => JSON.parse(line))
+
+/** Checks that a process reports in JSON that it lost its lock, although the files of the program are gone. */
+const assertReported = (
+  start: (site: Gateways.Site, main: string) => Effect.Effect<Processes.Running, never, Scope.Scope>
+) =>
+  Effect.gen(function*() {
+    const site = yield* Gateways.newSite
+    yield* Gateways.writeConfig(site, { lock: { recheckInterval: "200 millis" } })
+    const { main, remove } = yield* installed
+    const running = yield* start(site, main)
+    yield* remove
+    const path = Gateways.configLock(site)
+    yield* Gateways.takeLock(path)
+    const ended = yield* running.ended
+    assert.containSubset(objectsIn(ended.stderr), [{ error: { _tag: "LockLost", path } }])
+  })
+
+const skipped = Program.kernelLocks ? undefined : "the program under test has no kernel locks"
+const flags = ["--log-format", "json"]
+describe("a process whose files are removed while it has the lock", () => {
+  it.scopedLive.skipIf(skipped !== undefined)(
+    Program.named("reports in JSON that it lost the lock: gateway run", skipped),
+    () => assertReported((site, main) => Gateways.startListening(site, { main, flags }))
+  )
+
+  it.scopedLive.skipIf(skipped !== undefined)(
+    Program.named("reports in JSON that it lost the lock: gateway exec", skipped),
+    () =>
+      assertReported((site, main) =>
+        Effect.map(Execs.startChild(site, ["ends"], { main, flags }), ({ wrapper }) => wrapper)
+      )
+  )
 })
 
 describe("a start whose files are removed while it waits", () => {

@@ -2,7 +2,7 @@ import { FileSystem } from "@effect/platform"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, FastCheck as fc, Fiber, Layer, Option, type Scope, TestClock } from "effect"
+import { Duration, Effect, FastCheck as fc, Fiber, Layer, Option, Schema, type Scope, TestClock } from "effect"
 import type { Liveness } from "../../src/host/ProcessIdentity.ts"
 import { ownClock } from "../../src/host/ProcessSource.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
@@ -232,6 +232,27 @@ describe("what the systems write", () => {
       assert.isTrue(Option.isNone(parseCim(text)), text)
     }
   })
+})
+
+describe("parseCim", () => {
+  const text = Schema.NullOr(Schema.String)
+  const CimProcess = Schema.Struct({ ProcessId: Schema.Number, Name: text, Created: text })
+  const isAnswer = Schema.is(Schema.Union(Schema.Array(CimProcess), CimProcess))
+  const process = fc.record({
+    ProcessId: fc.oneof(fc.integer(), fc.jsonValue()),
+    Name: fc.oneof(fc.string(), fc.jsonValue()),
+    Created: fc.oneof(fc.constant("2026-01-01T00:00:00.1234567Z"), fc.string(), fc.constant(null)),
+    more: fc.jsonValue()
+  }, { requiredKeys: ["ProcessId", "Name"] })
+
+  it.prop(
+    "reads what the schema of an answer allows",
+    [fc.oneof(process, fc.array(process), fc.jsonValue())],
+    ([answer]) => {
+      const json = JSON.stringify(answer)
+      assert.strictEqual(Option.isSome(parseCim(json)), isAnswer(JSON.parse(json)))
+    }
+  )
 })
 
 describe("what is left of this process", () => {

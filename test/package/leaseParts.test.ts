@@ -4,9 +4,12 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import * as RunLog from "../../src/page/RunLog.ts"
+import * as Clients from "../e2e/support/clients.ts"
 import * as Gateways from "../e2e/support/gateways.ts"
+import { eventually } from "../fixtures/net.ts"
 
 const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 
@@ -60,6 +63,38 @@ describe("a refused start", () => {
       // The files exist, and a start that is not refused loads one of them.
       assert.containsAllKeys(modulesOf, onUse)
       assert.include(loadedBy(yield* Gateways.stop(gateway)), "acquiring")
+    }))
+})
+
+describe("a serving gateway", () => {
+  it.scopedLive("loads no schema: with a health check, a ping on the control socket and the log of its runs", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, { main, env: tellingFiles })
+      assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
+      const control = yield* Clients.greeted(site)
+      yield* control.send("{\"type\":\"ping\",\"id\":1}")
+      assert.deepStrictEqual(yield* control.next, { type: "pong", id: 1 })
+      // Written soon after the start, so that the first answer does not wait for it.
+      yield* eventually(
+        "the log of the runs",
+        Effect.sync(() => existsSync(RunLog.pathBeside(Gateways.configLock(site))))
+      )
+      const ended = yield* Gateways.stop(gateway)
+      assert.notIncludeMembers(loadedBy(ended), ["schemas"])
+      assert.includeMembers(loadedBy(ended), ["serve", "HttpServerRequest", "monitoring"])
+    }))
+})
+
+describe("a command under the lock", () => {
+  it.scopedLive("loads no schema", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const args = ["exec", "--no-port", "--state-dir", site.stateDir, "--", process.execPath, "-e", "0"]
+      const ended = yield* Gateways.run(site, { main, env: tellingFiles, args })
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.include(loadedBy(ended), "exec")
+      assert.notIncludeMembers(loadedBy(ended), ["schemas"])
     }))
 })
 

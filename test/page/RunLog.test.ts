@@ -4,9 +4,11 @@
 import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, FastCheck as fc, TestClock } from "effect"
+import { DateTime, Effect, FastCheck as fc, Option, Schema, TestClock } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { optional } from "../../src/internal/optional.ts"
+import { decode, encode, type RunEvent } from "../../src/page/RunEvent.ts"
 import * as RunLog from "../../src/page/RunLog.ts"
 import * as arbitraries from "../arbitraries.ts"
 
@@ -118,12 +120,63 @@ describe("the runs of a gateway", () => {
     ))
 })
 
+describe("RunEvent", () => {
+  const RunEvent = Schema.Struct({
+    at: Schema.DateTimeUtc,
+    kind: Schema.Literal("started", "leading", "stopped"),
+    instanceId: Schema.String,
+    pid: optional(Schema.Number),
+    tookOver: optional(Schema.Boolean),
+    seen: optional(Schema.DateTimeUtc),
+    reason: optional(Schema.String)
+  })
+  const readLine = Schema.decodeOption(Schema.parseJson(RunEvent))
+
+  const utc = fc.date({ noInvalidDate: true }).map((date) => DateTime.unsafeMake(date))
+  const number = fc.double({ noNaN: true, noDefaultInfinity: true })
+  const required = ["at", "kind", "instanceId"] as const
+  const events: fc.Arbitrary<RunEvent> = fc.record({
+    at: utc,
+    kind: fc.constantFrom<RunEvent["kind"]>("started", "leading", "stopped"),
+    instanceId: arbitraries.text,
+    pid: fc.integer(),
+    tookOver: fc.boolean(),
+    seen: utc,
+    reason: arbitraries.text
+  }, { requiredKeys: [...required] })
+  it.prop("is written and read as its schema does", [events], ([event]) => {
+    assert.deepStrictEqual(readLine(encode(event)), Option.some(event))
+    assert.deepStrictEqual(decode(encode(event)), Option.some(event))
+  })
+
+  const time = fc.oneof(
+    utc.map(DateTime.formatIso),
+    fc.constantFrom("", "never", "2026", "2026-02-30T00:00:00Z", "1"),
+    fc.jsonValue()
+  )
+  const nearEvents = fc.record({
+    at: time,
+    kind: fc.oneof(fc.constantFrom("started", "leading", "stopped", "paused"), fc.jsonValue()),
+    instanceId: fc.oneof(arbitraries.text, fc.jsonValue()),
+    pid: fc.oneof(number, fc.jsonValue()),
+    tookOver: fc.oneof(fc.boolean(), fc.jsonValue()),
+    seen: time,
+    reason: fc.oneof(arbitraries.text, fc.jsonValue()),
+    ["__proto__"]: fc.jsonValue(),
+    more: fc.jsonValue()
+  }, { requiredKeys: [...required] })
+  it.prop("is read from any JSON as its schema reads it", [fc.oneof(nearEvents, fc.jsonValue())], ([value]) => {
+    const line = JSON.stringify(value)
+    assert.deepStrictEqual(decode(line), readLine(line))
+  })
+})
+
 describe("RunLog.runsOf", () => {
   const event = (
     seconds: number,
-    kind: RunLog.RunEvent["kind"],
+    kind: RunEvent["kind"],
     instanceId: string,
-    rest: Partial<RunLog.RunEvent> = {}
+    rest: Partial<RunEvent> = {}
   ) => ({ at: at(seconds), kind, instanceId, ...rest }) as const
 
   it("keeps the end of a crashed run between its start and the next one, wherever the clock was set", () => {

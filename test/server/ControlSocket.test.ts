@@ -1,9 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { FastCheck as fc } from "effect"
+import { FastCheck as fc, Schema } from "effect"
 import { answer, hello, shutdown } from "../../src/server/ControlSocket.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 const text = (text: string) => answer({ _tag: "Text", text })
+
+/** The messages of the protocol, as the contract describes them. */
+const Id = Schema.Union(Schema.String, Schema.Finite, Schema.Null)
+const isPing = Schema.is(Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(Id, { exact: true }) }))
+const isWatch = Schema.is(Schema.Struct({ type: Schema.Literal("watch") }))
 
 const isJson = (text: string): boolean => {
   try {
@@ -64,6 +69,29 @@ describe("ControlSocket", () => {
       send: ["{\"type\":\"pong\",\"id\":1}"]
     })
   })
+
+  const nearMessages = fc.record({
+    type: fc.oneof(fc.constantFrom("ping", "watch"), fc.jsonValue()),
+    id: fc.jsonValue(),
+    ["__proto__"]: fc.jsonValue(),
+    more: fc.jsonValue()
+  }, { requiredKeys: [] })
+  it.prop(
+    "what is a message agrees with the schemas of the protocol",
+    [fc.oneof(nearMessages, fc.jsonValue())],
+    ([value]) => {
+      const frame = JSON.stringify(value)
+      const message: unknown = JSON.parse(frame)
+      const reply = text(frame)
+      assert.strictEqual(reply.watch === true, isWatch(message))
+      assert.strictEqual(reply.close === undefined, isWatch(message) || isPing(message))
+      if (isPing(message)) {
+        assert.deepStrictEqual(reply, {
+          send: [JSON.stringify({ type: "pong", ...("id" in message ? { id: message.id } : {}) })]
+        })
+      }
+    }
+  )
 
   it("a watch is answered by what follows it", () => {
     assert.deepStrictEqual(text("{\"type\":\"watch\"}"), { send: [], watch: true })
