@@ -53,6 +53,8 @@ for (const name of Object.keys(process.env)) if (name.startsWith("GATEWAY_")) de
 const settings = ["--port", String(port), "--state-dir", state, "--config", join(state, "gateway.json")]
 const words = scene === "exec"
   ? ["exec", ...settings, "--", process.execPath, "-e", "0"]
+  : scene === "json"
+  ? ["status", "--json", ...settings]
   : [looks ? scene : "run", ...settings]
 process.argv = [process.argv[0], "gateway", ...words]
 if (scene === "start") whenHealthy(() => process.kill(process.pid, "SIGTERM"))

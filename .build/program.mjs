@@ -113,8 +113,8 @@ await bundle({ input: here("src/promise.ts") }, {
 })
 
 // V8's cache has the functions that had run when the cache was written. So run a start to its end, then the commands that only
-// look, then a command under the lock, then a refused start.
-for (const scene of ["start", "status", "health", "list", "doctor", "stop", "exec", "refused"]) {
+// look, one of them with JSON, then a command under the lock, then a refused start.
+for (const scene of ["start", "json", "status", "health", "list", "doctor", "stop", "exec", "refused"]) {
   // Its output is shown only if it fails, as part of the error.
   execFileSync(process.execPath, [here(".build/compile.mjs"), scene], { stdio: "pipe", timeout: 60_000 })
 }

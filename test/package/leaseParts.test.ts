@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as RunLog from "../../src/page/RunLog.ts"
 import * as Clients from "../e2e/support/clients.ts"
@@ -51,6 +51,15 @@ const leaseModules = (names: ReadonlyArray<string>): Array<string> =>
 
 /** The files that the entry loads only if it runs code of their modules. */
 const onUse = ["acquiring", "schemas", "streams"]
+
+describe("the build", () => {
+  it.each(["program", ...onUse])("has V8's compiled code of %s, which most commands or all need", (name) => {
+    const named = readdirSync(file("dist/program")).filter((other) =>
+      other.startsWith(name) && other.endsWith(".cache")
+    )
+    assert.lengthOf(named, 1)
+  })
+})
 
 describe("a refused start", () => {
   it.scopedLive("loads neither the schemas, nor the streams, nor what acquires a lock", () =>
