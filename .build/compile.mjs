@@ -10,7 +10,9 @@ import { fileURLToPath } from "node:url"
 import { loadProgram } from "../dist/esm/internal/programLoader.js"
 
 const scene = process.argv[2]
-const looks = !["start", "refused", "exec"].includes(scene)
+/** The URL of a lease in a store that nobody can reach. */
+const leaseUrl = { postgres: (port) => `postgresql://gateway@127.0.0.1:${port}/gateway`, etcd: (port) => `etcd+http://127.0.0.1:${port}` }[scene]
+const looks = leaseUrl === undefined && !["start", "refused", "exec"].includes(scene)
 const state = mkdtempSync(join(tmpdir(), "gateway-lock-build-"))
 
 const freePort = () =>
@@ -43,11 +45,14 @@ const whenHealthy = (done) => {
 
 const scripts = []
 process.on("exit", (status) => {
-  for (const [script, path] of scripts) writeFileSync(path, script.createCachedData())
+  // Each start reads the code of the whole program, and most starts have no lease.
+  const written = leaseUrl === undefined ? scripts : scripts.filter(([, path]) => !/[\\/]program\.cjs[^\\/]*$/.test(path))
+  for (const [script, path] of written) writeFileSync(path, script.createCachedData())
   rmSync(state, { recursive: true, force: true })
   // A refused start ends with 1. `status`, `health` and `list` must have found a healthy gateway. `doctor` may find
   // anything on this machine.
-  process.exitCode = scripts.length > (scene === "refused" ? 0 : 1) && ((!looks && scene !== "exec") || status === 0 || scene === "doctor") ? 0 : 1
+  const isExpected = scene === "doctor" || status === (scene === "refused" ? 1 : 0)
+  process.exitCode = isExpected && scripts.length > (scene === "refused" ? 0 : 1) ? 0 : 1
 })
 for (const name of Object.keys(process.env)) if (name.startsWith("GATEWAY_")) delete process.env[name]
 const settings = ["--port", String(port), "--state-dir", state, "--config", join(state, "gateway.json")]
@@ -57,7 +62,18 @@ const words = scene === "exec"
   ? ["status", "--json", ...settings]
   : [looks ? scene : "run", ...settings]
 process.argv = [process.argv[0], "gateway", ...words]
-if (scene === "start") whenHealthy(() => process.kill(process.pid, "SIGTERM"))
+const end = () => process.kill(process.pid, "SIGTERM")
+if (scene === "start") whenHealthy(end)
+if (leaseUrl !== undefined) {
+  process.env.GATEWAY_LEASE_URL = leaseUrl(await freePort())
+  const { write } = process.stderr
+  process.stderr.write = (text, ...rest) => {
+    // Loaded and run once by then: the client of the store, the election and the report of its failure.
+    if (text.includes("cannot reach lease")) setImmediate(end)
+    return write.call(process.stderr, text, ...rest)
+  }
+  setTimeout(() => { throw new Error("the lease was not tried") }, deadline - Date.now()).unref()
+}
 if (looks) {
   // The gateway that the command looks at.
   const main = fileURLToPath(new URL("../dist/main.js", import.meta.url))

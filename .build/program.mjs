@@ -112,9 +112,9 @@ await bundle({ input: here("src/promise.ts") }, {
   chunkFileNames: "[name]-[hash].mjs"
 })
 
-// V8's cache has the functions that had run when the cache was written. So run a start to its end, then the commands that only
-// look, one of them with JSON, then a command under the lock, then a refused start.
-for (const scene of ["start", "json", "status", "health", "list", "doctor", "stop", "exec", "refused"]) {
+// V8's cache has the functions that had run when the cache was written. So run a start with each lease store and one without to
+// their ends, then the commands that only look, one of them with JSON, then a command under the lock, then a refused start.
+for (const scene of ["postgres", "etcd", "start", "json", "status", "health", "list", "doctor", "stop", "exec", "refused"]) {
   // Its output is shown only if it fails, as part of the error.
   execFileSync(process.execPath, [here(".build/compile.mjs"), scene], { stdio: "pipe", timeout: 60_000 })
 }

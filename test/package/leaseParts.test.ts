@@ -53,9 +53,10 @@ const leaseModules = (names: ReadonlyArray<string>): Array<string> =>
 const onUse = ["acquiring", "schemas", "streams"]
 
 describe("the build", () => {
-  it.each(["program", ...onUse])("has V8's compiled code of %s, which most commands or all need", (name) => {
+  const ofLeases = ["lead", "PostgresLeaseStore", "EtcdLeaseStore", "pg"]
+  it.each(["program", ...onUse, ...ofLeases])("has V8's compiled code of %s", (name) => {
     const named = readdirSync(file("dist/program")).filter((other) =>
-      other.startsWith(name) && other.endsWith(".cache")
+      /^(.+?)(?:-[\w-]{8})?\.cjs/.exec(other)?.[1] === name && other.endsWith(".cache")
     )
     assert.lengthOf(named, 1)
   })
