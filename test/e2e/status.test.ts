@@ -21,8 +21,8 @@ describe("status and health, of an owner", () => {
       const site = yield* quietSite
       const owner = yield* Gateways.startListening(site, {
         main,
-        flags: ["--supervisor", "external", "--lock-timeout", "1234 millis"],
-        env: { TOKEN: "hush-hush" }
+        env: Gateways.secrets.env,
+        flags: ["--supervisor", "external", ...Gateways.secrets.flags]
       })
       const { createdAt, instanceId } = yield* Gateways.readRecord(Gateways.configLock(site))
       const { rows, status, text } = yield* Looking.expectStatus(site, "running", { main })
@@ -68,7 +68,7 @@ describe("status and health, of an owner", () => {
       assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (lock record only")
       assert.include(rows["to stop it"], `gateway stop --port ${site.port}`)
       // The output shows no argument or variable of the owner. It has no colours, because stdout is not a terminal.
-      assert.notMatch(text + JSON.stringify(status), /hush|1234|TOKEN/)
+      Gateways.assertKeepsSecrets(text + JSON.stringify(status))
       assert.notInclude(text, "\u001b")
     }))
 

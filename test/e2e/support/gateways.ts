@@ -244,6 +244,15 @@ export const assertRefused = (ended: Processes.Ended, message: string): void => 
  */
 export const impatient = { lock: { staleAfter: "1 seconds" } }
 
+/** Arguments and variables of an owner that no output may show. */
+export const secrets = { flags: ["--lock-timeout", "1234 millis"], env: { TOKEN: "hush-hush" } } satisfies StartOptions
+
+/**
+ * Checks that a text shows nothing of an owner with these `secrets`. Each part of the pattern has a letter that no hexadecimal digit
+ * is: an id, a hash, a port or a time may happen to have the digits `1234`.
+ */
+export const assertKeepsSecrets = (text: string): void => assert.notMatch(text, /hush|1234 ?millis|lock-timeout|TOKEN/)
+
 /** Flags of a start that waits for the lock for 400 ms only. */
 export const hurried: ReadonlyArray<string> = ["--lock-timeout", "400 millis"]
 
