@@ -4,7 +4,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, MutableRef } from "effect"
 import { execFileSync, spawn } from "node:child_process"
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { createServer, type Server } from "node:net"
+import { endianness } from "node:os"
 import { join } from "node:path"
+import { parseProcNet } from "../../src/host/ProcNet.ts"
 import * as QuickFiles from "../../src/host/QuickFiles.ts"
 
 /** Gives a test the quick files, the patient ones, the switch and a folder. */
@@ -27,6 +30,24 @@ const test = <A, E>(
 /** What an operation results in, as far as callers can tell. */
 const outcome = <A, E>(self: Effect.Effect<A, E>) => Effect.exit(self)
 
+/** The bytes of a file, as a text: a comparison of millions of array elements takes seconds. */
+const bytesOf = (files: FileSystem.FileSystem, path: string) =>
+  Effect.map(files.readFile(path), (bytes) => Buffer.from(bytes).toString("latin1"))
+
+/** A port on which this process listens, until the scope closes. */
+const listeningPort = Effect.map(
+  Effect.acquireRelease(
+    Effect.async<Server>((resume) => {
+      const server = createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
+  ),
+  (server) => {
+    const address = server.address()
+    return typeof address === "object" && address !== null ? address.port : 0
+  }
+)
+
 describe("QuickFiles", () => {
   it.scopedLive(
     "reads what the patient files read, and fails as they fail",
@@ -46,7 +67,7 @@ describe("QuickFiles", () => {
         for (const path of paths) {
           // The status of a process changes between two reads.
           if (path !== "/proc/self/status") {
-            assert.deepStrictEqual(yield* outcome(quick.readFile(path)), yield* outcome(patient.readFile(path)), path)
+            assert.deepStrictEqual(yield* outcome(bytesOf(quick, path)), yield* outcome(bytesOf(patient, path)), path)
             const text = yield* outcome(quick.readFileString(path))
             assert.deepStrictEqual(text, yield* outcome(patient.readFileString(path)), path)
           }
@@ -74,6 +95,22 @@ describe("QuickFiles", () => {
         spawn("sh", ["-c", "printf written > \"$1\"", "sh", pipe], { stdio: "ignore" })
         assert.strictEqual(yield* Fiber.join(reading), "written")
       })
+    )
+  )
+
+  it.scopedLive.skipIf(process.platform !== "linux")(
+    "reads lists of sockets of any length to their end",
+    test(({ quick }) =>
+      Effect.gen(function*() {
+        for (const count of [0, 1, 10, 20, 30, 40, 300]) {
+          const ports = yield* Effect.forEach(Array.from({ length: count }), () => listeningPort, { concurrency: 20 })
+          const text = yield* quick.readFileString("/proc/net/tcp")
+          assert.includeMembers(parseProcNet(text, endianness()).map(({ port }) => port), ports)
+          const bytes = yield* quick.readFile("/proc/net/tcp")
+          assert.isAtLeast(bytes.length, 150 * (1 + count))
+          for (const end of [text, new TextDecoder().decode(bytes)]) assert.isTrue(end.endsWith("\n"))
+        }
+      }).pipe(Effect.scoped)
     )
   )
 
