@@ -11,23 +11,31 @@ const sgr = /\p{Cc}\[[\d;]*m/u
 /** A text of which each character takes one column. Most texts match, and need no search for characters. */
 const plain = /^[\u0020-\u007e]*$/
 
-const wide = new RegExp(
-  `^[\\p{Emoji_Presentation}${
-    ["Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Yi", "Tangut", "Nushu"].map((name) => `\\p{sc=${name}}`)
-      .join("")
-  }\\u2329\\u232a\\u2e80-\\u303e\\u3099-\\u31ef\\u3200-\\u3247\\u3250-\\u33ff\\ufe10-\\ufe19\\ufe30-\\ufe6f\\uff01-\\uff60\\uffe0-\\uffe6`
-    + "\\u{16fe0}-\\u{16fff}\\u{18b00}-\\u{18cff}\\u{1aff0}-\\u{1afff}\\u{1f200}-\\u{1f265}]",
-  "u"
-)
-/** Half-width forms, and jamo that only continue a syllable. They belong to the scripts above, but take one column. */
-const narrow = /^[\uff61-\uffdc\uffe8-\uffee\u1160-\u11ff\ud7b0-\ud7ff]/u
-const invisible = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]+$/u
+const makeTools = () => ({
+  wide: new RegExp(
+    `^[\\p{Emoji_Presentation}${
+      ["Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Yi", "Tangut", "Nushu"].map((name) => `\\p{sc=${name}}`)
+        .join("")
+    }\\u2329\\u232a\\u2e80-\\u303e\\u3099-\\u31ef\\u3200-\\u3247\\u3250-\\u33ff\\ufe10-\\ufe19\\ufe30-\\ufe6f\\uff01-\\uff60\\uffe0-\\uffe6`
+      + "\\u{16fe0}-\\u{16fff}\\u{18b00}-\\u{18cff}\\u{1aff0}-\\u{1afff}\\u{1f200}-\\u{1f265}]",
+    "u"
+  ),
+  /** Half-width forms, and jamo that only continue a syllable. They belong to the scripts above, but take one column. */
+  narrow: /^[\uff61-\uffdc\uffe8-\uffee\u1160-\u11ff\ud7b0-\ud7ff]/u,
+  invisible: /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]+$/u,
+  graphemes: new Intl.Segmenter("en", { granularity: "grapheme" })
+})
+
+let tools: ReturnType<typeof makeTools> | undefined
+
+/** What a text needs that is not plain. It is made on first use: Node needs eight milliseconds to load the data for it. */
+const toolsOnUse = () => tools ??= makeTools()
+
 /** The variation selector that asks for the emoji form of a character. */
 const emojiForm = "\ufe0f"
 
-const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" })
-
 const widthOf = (grapheme: string): number => {
+  const { invisible, narrow, wide } = toolsOnUse()
   if (invisible.test(grapheme)) return 0
   return !narrow.test(grapheme) && (wide.test(grapheme) || grapheme.includes(emojiForm)) ? 2 : 1
 }
@@ -41,7 +49,10 @@ interface Part {
 function* partsOf(text: string): Generator<Part> {
   for (const [index, piece] of text.split(new RegExp(`(${sgr.source})`, "u")).entries()) {
     if (index % 2 === 1) yield { text: piece, width: 0 }
-    else for (const { segment } of graphemes.segment(piece)) yield { text: segment, width: widthOf(segment) }
+    else if (plain.test(piece)) { for (const character of piece) yield { text: character, width: 1 } }
+    else {for (const { segment } of toolsOnUse().graphemes.segment(piece)) {
+        yield { text: segment, width: widthOf(segment) }
+      }}
   }
 }
 

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { execFileSync } from "node:child_process"
+import { transformSync } from "esbuild"
+import { execFileSync, spawnSync } from "node:child_process"
+import { readFileSync } from "node:fs"
 import { breakToWidth, cutToWidth, displayWidth, padToWidth } from "../../src/cli/DisplayWidth.ts"
 import { rowsOf } from "../../src/cli/Picture.ts"
 import * as Terminals from "../e2e/support/terminal.ts"
@@ -43,6 +45,19 @@ describe("the width of wide characters and others", () => {
     assert.strictEqual(cutToWidth(red("abc"), 2), `${red("a")}…`)
     assert.strictEqual(padToWidth("日", 4), "日  ")
     assert.strictEqual(padToWidth("日本", 3), "日本")
+  })
+
+  it("makes no segmenter for a plain text, with or without colours: Node needs seven milliseconds for the first", () => {
+    const source = readFileSync(new URL("../../src/cli/DisplayWidth.ts", import.meta.url), "utf8")
+    const { code } = transformSync(source, { loader: "ts", format: "cjs" })
+    const ask = (call: string) => {
+      const program =
+        `Intl.Segmenter = class { constructor() { throw new Error("made") } }\n${code}\nconsole.log(${call})`
+      return spawnSync(process.execPath, ["-e", program], { encoding: "utf8" })
+    }
+    const plain = ask("displayWidth('gateway'), padToWidth('a', 2), cutToWidth('\\x1b[31mabc\\x1b[0m', 2)")
+    assert.strictEqual(plain.stdout, "7 a  \u001b[31ma\u001b[0m…\n", plain.stderr)
+    assert.match(ask("displayWidth('é')").stderr, /Error: made/)
   })
 
   // Versions of Unicode differ in a few characters.
