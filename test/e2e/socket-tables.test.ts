@@ -2,13 +2,13 @@
  * For each read of `/proc/net/tcp`, the kernel looks through its whole table of connections: two milliseconds on a host with much
  * memory, however few connections it has. So no command reads more than it needs.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as Strace from "../chaos/support/strace.ts"
+import { unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
-import * as Program from "./support/program.ts"
 
 /** Runs a command under strace(1). Returns the command's result, and what each read of a list of sockets returned, by file. */
 const readsOf = (site: Gateways.Site, command: string) =>
@@ -26,8 +26,8 @@ const readsOf = (site: Gateways.Site, command: string) =>
   })
 
 describe("the lists of sockets of the host", () => {
-  it.scopedLive.skipIf(Strace.unavailable !== undefined)(
-    Program.named("are not read where nothing runs: a refused connection says enough", Strace.unavailable),
+  unless(Strace.unavailable).scopedLive(
+    "are not read where nothing runs: a refused connection says enough",
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
@@ -37,8 +37,8 @@ describe("the lists of sockets of the host", () => {
       })
   )
 
-  it.scopedLive.skipIf(Strace.unavailable !== undefined)(
-    Program.named("are read to their end once, without a read that returns nothing", Strace.unavailable),
+  unless(Strace.unavailable).scopedLive(
+    "are read to their end once, without a read that returns nothing",
     () =>
       Effect.gen(function*() {
         const [site, owner] = yield* Gateways.newGateway()

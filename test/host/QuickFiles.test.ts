@@ -9,6 +9,7 @@ import { endianness } from "node:os"
 import { join } from "node:path"
 import { parseProcNet } from "../../src/host/ProcNet.ts"
 import * as QuickFiles from "../../src/host/QuickFiles.ts"
+import { notLinux, unless } from "../fixtures/skips.ts"
 
 /** Gives a test the quick files, the patient ones, the switch and a folder. */
 const test = <A, E>(
@@ -98,7 +99,7 @@ describe("QuickFiles", () => {
     )
   )
 
-  it.scopedLive.skipIf(process.platform !== "linux")(
+  unless(notLinux).scopedLive(
     "reads lists of sockets of any length to their end",
     test(({ quick }) =>
       Effect.gen(function*() {
