@@ -45,14 +45,17 @@ interface Part {
   readonly width: number
 }
 
+/** The user-perceived characters of a text without colour codes. */
+const charactersOf = (text: string): ReadonlyArray<Part> =>
+  plain.test(text)
+    ? Array.from(text, (character) => ({ text: character, width: 1 }))
+    : Array.from(toolsOnUse().graphemes.segment(text), ({ segment }) => ({ text: segment, width: widthOf(segment) }))
+
 /** Splits a text into what is never broken: user-perceived characters and colour codes. */
 function* partsOf(text: string): Generator<Part> {
   for (const [index, piece] of text.split(new RegExp(`(${sgr.source})`, "u")).entries()) {
     if (index % 2 === 1) yield { text: piece, width: 0 }
-    else if (plain.test(piece)) { for (const character of piece) yield { text: character, width: 1 } }
-    else {for (const { segment } of toolsOnUse().graphemes.segment(piece)) {
-        yield { text: segment, width: widthOf(segment) }
-      }}
+    else yield* charactersOf(piece)
   }
 }
 
