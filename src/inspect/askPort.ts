@@ -3,7 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
 import type { Ready } from "../GatewayLockError.ts"
@@ -89,18 +91,26 @@ const askListeners = (
     }
   })
 
+/** How long a probe may take to be refused before the operating system is asked for the listeners as well. */
+const headStart = Duration.millis(50)
+
 /**
  * Probes a port that has no owner, and asks the operating system for its listeners only if a listener is possible. A connection that is
  * refused shows that there is none, and Linux needs eight milliseconds to say the same: it looks through its whole table of connections.
+ * A slow probe and the question run at the same time, so that both take no longer than the slower one.
  */
 const askUnowned = <E, R, E2, R2>(
   probe: Effect.Effect<PortProbe.PortState, E, R>,
   listeners: Effect.Effect<Effect.Effect.Success<ReturnType<typeof askListeners>>, E2, R2>
 ) =>
   Effect.gen(function*() {
-    const answer = yield* probe
-    const isRefused = answer._tag === "Free" && answer.unreachable !== true
-    return [answer, isRefused ? { seen: noListeners, listeners: [] } : yield* listeners, undefined] as const
+    const probing = yield* Effect.fork(probe)
+    const early = yield* Effect.timeoutOption(Fiber.join(probing), headStart)
+    if (Option.isSome(early) && early.value._tag === "Free" && early.value.unreachable !== true) {
+      return [early.value, { seen: noListeners, listeners: [] }, undefined] as const
+    }
+    const [answer, found] = yield* Effect.all([Fiber.join(probing), listeners], { concurrency: "unbounded" })
+    return [answer, found, undefined] as const
   })
 
 /** The inspected lock file, and the owner whose port is probed. */
@@ -138,8 +148,8 @@ export const healthWithoutPort = ({ owner, ready }: Asked): Health | undefined =
   owner === undefined || ready === undefined ? undefined : describeReady(ready, owner, "none", undefined)
 
 /**
- * Probes a port by HTTP and asks the operating system which processes listen on it, at the same time if the port has an owner. If the
- * owner has a rule for its health, also gathers what that rule depends on.
+ * Probes a port by HTTP and, at the same time, asks the operating system which processes listen on it. If the owner has a rule for
+ * its health, also gathers what that rule depends on.
  */
 export const askPort = (
   address: Address,

@@ -1,7 +1,8 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
-import { Cause, DateTime, Duration, Effect, Exit, Fiber, Layer, Schema, TestClock } from "effect"
+import { Cause, Clock, DateTime, Duration, Effect, Exit, Fiber, Layer, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import * as PortOwners from "../../src/host/PortOwners.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import { GatewayStatus } from "../../src/inspect/GatewayStatus.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
@@ -281,6 +282,41 @@ describe("Gateway.inspect, on a simulated host", () => {
         assert.isAbove(stalls.requests(), 0)
         assert.strictEqual((yield* inspect(host, {}, { networkNamespace: "net:[2]" })).verdict, "running")
         assert.isTrue(owner.isRunning())
+      })
+  )
+
+  simulated(
+    "a port without an owner is asked for its listeners while it is probed, unless it refuses",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const asked: Array<number> = []
+        const owners = PortOwners.PortOwners.of({
+          blocker: () => Effect.succeedNone,
+          portsOf: () => Effect.succeed([]),
+          listeners: () =>
+            Effect.map(Clock.currentTimeMillis, (now) => {
+              asked.push(now)
+              return { _tag: "Seen", listeners: [] }
+            })
+        })
+        const look = Effect.gen(function*() {
+          const seen = yield* Effect.fork(
+            Effect.provide(
+              Effect.provideService(Gateway.inspectPlatform(), PortOwners.PortOwners, owners),
+              host.layer()
+            )
+          )
+          yield* host.settle
+          for (let second = 0; second < 4; second++) yield* TestClock.adjust("1 second")
+          return (yield* Fiber.join(seen)).verdict
+        })
+        assert.strictEqual(yield* look, "not-running")
+        assert.deepStrictEqual(asked, [])
+        yield* Effect.orDie(host.ports.foreign(address, { _tag: "Stalls" }))
+        const began = yield* Clock.currentTimeMillis
+        assert.strictEqual(yield* look, "foreign-listener")
+        assert.deepStrictEqual(asked, [began + 50])
       })
   )
 
